@@ -1,0 +1,30 @@
+from configparser import ConfigParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from setuptools import find_packages, setup
+
+config = ConfigParser()
+config.read("settings.ini", encoding="utf-8")
+cfg = config["DEFAULT"]
+build_dir = TemporaryDirectory()  # a `build/` left in the checkout would package modules that were since removed
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    keywords=cfg["keywords"],
+    url=cfg["git_url"],
+    license="Apache-2.0",
+    python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=["pix2seq", "pix2seq.*"]),
+    package_data={"pix2seq": ["weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"]},
+    install_requires=cfg["requirements"].split(),
+    extras_require={"dev": cfg["dev_requirements"].split()},
+    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
+    options={"build": {"build_base": build_dir.name}},
+    zip_safe=False,
+)
