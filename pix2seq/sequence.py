@@ -110,6 +110,7 @@ def make_sequence(
     order:str="random", # see `order_objects`
     noise:bool=True, # fill up with noise objects; without them, the sequence ends after the last real one
     corrupt:bool=True, # corrupt the classes that the decoder reads
+    class_weight:float=1.0, # weight of a real object's class
     noise_weight:float=1.0, # weight of a noise object's class
     eos_weight:float=0.1, # weight of a padding token, which says that nothing follows
     extent:tuple[float,float]=(1., 1.), # height and width of the image within its padded canvas
@@ -124,7 +125,7 @@ def make_sequence(
     height, width = extent
     target = tokenizer.encode(boxes*torch.tensor([width, height, width, height]), labels)
     read = corrupt_classes(target, tokenizer, generator) if corrupt else target
-    weights = torch.ones(len(labels), 5)
+    weights = torch.tensor([1., 1., 1., 1., class_weight]).repeat(len(labels), 1)
     weights[labels < 0] = torch.tensor([0., 0., 0., 0., noise_weight])
     length = 5*max_instances
     def pad(row, value): return torch.cat([row, row.new_full((length - len(row),), value)])
