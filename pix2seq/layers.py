@@ -5,23 +5,23 @@
 # %% auto #0
 __all__ = ['LAYER_NORM_EPS', 'sincos_positions', 'Attention', 'MLP', 'EncoderBlock', 'KeyValueCache', 'DecoderBlock']
 
-# %% ../nbs/06_layers.ipynb #5cf6145a
+# %% ../nbs/06_layers.ipynb #fc4efdb3
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-# %% ../nbs/06_layers.ipynb #99f4d60a
+# %% ../nbs/06_layers.ipynb #ea4ee49e
 LAYER_NORM_EPS = 1e-6
 
-# %% ../nbs/06_layers.ipynb #e8347923
+# %% ../nbs/06_layers.ipynb #898ca024
 def _sincos(coords, dim): # [n] -> [n, dim]: all sines, then all cosines
     rates = 10000**(-torch.arange(0, dim, 2, device=coords.device)/dim)               # [dim/2]
     angles = coords[:, None]*rates                                                    # [n, dim/2]
     return torch.cat([angles.sin(), angles.cos()], 1)
 
-# %% ../nbs/06_layers.ipynb #c9913c8e
+# %% ../nbs/06_layers.ipynb #82aad142
 def sincos_positions(
     rows:int, # height of the grid
     cols:int, # width of the grid
@@ -35,7 +35,7 @@ def sincos_positions(
     if rows == 1 or cols == 1: return _sincos(x if rows == 1 else y, dim)
     return torch.cat([_sincos(y, dim//2).repeat_interleave(cols, 0), _sincos(x, dim//2).repeat(rows, 1)], 1)
 
-# %% ../nbs/06_layers.ipynb #49a6fb24
+# %% ../nbs/06_layers.ipynb #c6cff772
 class Attention(nn.Module):
     "Multi-head scaled dot-product attention, with keys and values made apart so that they can be kept."
     def __init__(self,
@@ -56,7 +56,7 @@ class Attention(nn.Module):
         "What each token offers to those that look at it."
         return self.split_heads(self.key(x)), self.split_heads(self.value(x))
 
-# %% ../nbs/06_layers.ipynb #c6cff772
+# %% ../nbs/06_layers.ipynb #311b0674
 @patch
 def forward(self:Attention,
     x:Tensor, # `[B, L, D]` who looks
@@ -69,7 +69,7 @@ def forward(self:Attention,
     seen = F.scaled_dot_product_attention(self.split_heads(self.query(x)), keys, values, attn_mask=mask, is_causal=causal)
     return self.output(seen.transpose(1, 2).flatten(2))
 
-# %% ../nbs/06_layers.ipynb #410f50b6
+# %% ../nbs/06_layers.ipynb #119de243
 @patch
 def weights(self:Attention,
     x:Tensor, # `[B, L, D]` who looks
@@ -79,7 +79,7 @@ def weights(self:Attention,
     q = self.split_heads(self.query(x))
     return (q@keys.transpose(-1, -2)/q.shape[-1]**0.5).softmax(-1)
 
-# %% ../nbs/06_layers.ipynb #8da07f32
+# %% ../nbs/06_layers.ipynb #bafde288
 class MLP(nn.Sequential):
     "Two linear layers with an exact GELU between them."
     def __init__(self,
@@ -89,7 +89,7 @@ class MLP(nn.Sequential):
     ):
         super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
 
-# %% ../nbs/06_layers.ipynb #d8ec86e9
+# %% ../nbs/06_layers.ipynb #d9d286fb
 class EncoderBlock(nn.Module):
     "Pre-norm self-attention and MLP, each added to what came in."
     def __init__(self,
@@ -109,7 +109,7 @@ class EncoderBlock(nn.Module):
         x = x + self.drop_path(self.attention(h, *self.attention.keys_values(h)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
-# %% ../nbs/06_layers.ipynb #9caa993b
+# %% ../nbs/06_layers.ipynb #7a4af5eb
 class KeyValueCache:
     "Keys and values of all tokens read so far, in memory set aside once."
     def __init__(self,
@@ -124,7 +124,7 @@ class KeyValueCache:
         self.values = torch.empty_like(self.keys)
         self.length = 0
 
-# %% ../nbs/06_layers.ipynb #7a4af5eb
+# %% ../nbs/06_layers.ipynb #f14cfcdb
 @patch
 def append(self:KeyValueCache,
     keys:Tensor, # `[B, H, L, D/H]` of the new tokens
@@ -137,7 +137,7 @@ def append(self:KeyValueCache,
     self.length = end
     return self.keys[:, :, :end], self.values[:, :, :end]
 
-# %% ../nbs/06_layers.ipynb #d5c18942
+# %% ../nbs/06_layers.ipynb #7ff57de7
 class DecoderBlock(nn.Module):
     "Causal self-attention, cross-attention to the image, MLP; pre-norm, each added to what came in."
     def __init__(self,
@@ -153,7 +153,7 @@ class DecoderBlock(nn.Module):
         self.norm3, self.mlp = nn.LayerNorm(dim, LAYER_NORM_EPS), MLP(dim, mlp_dim, dropout)
         self.drop_path = StochasticDepth(drop_path, "row")
 
-# %% ../nbs/06_layers.ipynb #7ff57de7
+# %% ../nbs/06_layers.ipynb #8d193a3a
 @patch
 def forward(self:DecoderBlock,
     x:Tensor, # `[B*K, L, D]` tokens: K sequences for each image
@@ -165,7 +165,7 @@ def forward(self:DecoderBlock,
     x = x + self.drop_path(self._look_at_image(self.norm2(x), *memory))
     return x + self.drop_path(self.mlp(self.norm3(x)))
 
-# %% ../nbs/06_layers.ipynb #492ea8e7
+# %% ../nbs/06_layers.ipynb #c17bc435
 @patch
 def _look_back(self:DecoderBlock, x, cache): # [B*K, L, D] -> [B*K, L, D]
     keys, values = self.self_attention.keys_values(x)
@@ -175,7 +175,7 @@ def _look_back(self:DecoderBlock, x, cache): # [B*K, L, D] -> [B*K, L, D]
     mask = None if new == 1 else torch.ones(new, seen, dtype=torch.bool, device=x.device).tril(seen - new)
     return self.self_attention(x, keys, values, mask)
 
-# %% ../nbs/06_layers.ipynb #32d95391
+# %% ../nbs/06_layers.ipynb #ae1a77a5
 @patch
 def _look_at_image(self:DecoderBlock, x, keys, values): # no mask: the K sequences of an image may stand in one row
     return self.cross_attention(x.reshape(len(keys), -1, x.shape[-1]), keys, values).view_as(x)

@@ -146,6 +146,7 @@ def build(
     shape = start.config.override(**(config.model or {})) if start else Pix2SeqConfig.from_name(config.preset, **(config.model or {}))
     train, val = open_datasets(config, shape.image_size)
     if isinstance(train, CocoDataset): shape = shape.with_classes(train.class_names, train.category_ids)
+    if config.imagenet and shape.backbone != "resnet": raise ValueError(f"ImageNet weights are for the ResNet backbones, not for {shape.backbone!r}")
     if config.imagenet: shape = shape.override(resnet_pool_same=False, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
     model = Pix2Seq(shape)
     if start: load_weights(model, start.state_dict(), config.weights)
@@ -255,7 +256,7 @@ def claim_folder(
     out, now = Path(config.out), asdict(config)
     if out.exists() and not out.is_dir(): raise ValueError(f"{out} is a file; expected a folder for the run")
     if (out/"config.json").is_file():
-        free = ("out", "workers", "log_every", "save_every")                     # change nothing about the weights
+        free = ("out", "workers", "log_every", "eval_every", "eval_images", "save_every")                   # change nothing about the weights
         began = json.loads((out/"config.json").read_text())
         changed = [f"{k} was {began.get(k)!r} and now is {v!r}" for k, v in now.items() if k not in free and began.get(k) != v]
         if changed: raise ValueError(f"{out} holds another run ({'; '.join(changed[:3])}): choose another --out, or remove that folder")
