@@ -11,7 +11,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from fastcore.basics import patch
 from fastcore.script import Param, call_parse
 from matplotlib.axes import Axes
 from PIL import Image
@@ -62,20 +61,18 @@ class Detector:
             found += detect(self.model, images[i:i + self.batch_size], generator=generator, **self.options)
         return [{name: values[objects["scores"] >= threshold] for name, values in objects.items()} for objects in found]
 
-# %% ../nbs/13_detector.ipynb #11cf7275
-@patch
-def show(self:Detector,
-    image, # see `__call__`
-    threshold:float=0.5, # leave objects of a lower score out
-    ax:Axes|None=None, # where to draw; a new figure by default
-    seed:int|None=0, # of the sampling
-) -> Axes: # the axes
-    "Draw an image with its detections."
-    image = to_tensor(image)
-    found = self(image, threshold, seed)[0]
-    return show_boxes(image, found["boxes"], found["labels"], found["scores"], self.class_names, ax=ax)
+    def show(self,
+        image, # see `__call__`
+        threshold:float=0.5, # leave objects of a lower score out
+        ax:Axes|None=None, # where to draw; a new figure by default
+        seed:int|None=0, # of the sampling
+    ) -> Axes: # the axes
+        "Draw an image with its detections."
+        image = to_tensor(image)
+        found = self(image, threshold, seed)[0]
+        return show_boxes(image, found["boxes"], found["labels"], found["scores"], self.class_names, ax=ax)
 
-# %% ../nbs/13_detector.ipynb #d7097da9
+# %% ../nbs/13_detector.ipynb #11cf7275
 def to_tensor(
     image, # a path, a PIL image, or a `[3, H, W]` or `[1, H, W]` tensor, uint8 or float in `[0, 1]`
 ) -> Tensor: # `[3, H, W]`, uint8 or float
@@ -88,7 +85,7 @@ def to_tensor(
         raise ValueError(f"an image tensor must be uint8, or float in [0, 1], not {image.dtype}")
     return image.expand(3, -1, -1)
 
-# %% ../nbs/13_detector.ipynb #30cd5ff7
+# %% ../nbs/13_detector.ipynb #7f50f82a
 def coco_results(
     objects:dict, # `boxes`, `labels`, `scores` of one image
     image_id, # goes into each row
@@ -122,7 +119,7 @@ def pix2seq_predict(
     print(f"{len(paths) - len(unread)} pictures and detections.json with {len(rows)} objects are in {folder}" + (f"; {len(unread)} files could not be read" if unread else ""))
     if len(unread) == len(paths): raise ValueError("none of the files could be read as an image")
 
-# %% ../nbs/13_detector.ipynb #bfd5a250
+# %% ../nbs/13_detector.ipynb #c5c18f5b
 def image_files(
     names:list[str], # files, or folders of which all images are taken
 ) -> list[Path]: # files
@@ -152,7 +149,7 @@ def save_picture(
     fig.savefig(path, dpi=100)
     plt.close(fig)
 
-# %% ../nbs/13_detector.ipynb #64a9dbbe
+# %% ../nbs/13_detector.ipynb #f0e62154
 @call_parse
 @one_sentence
 def pix2seq_eval(
