@@ -51,10 +51,10 @@ def slot_mask(
     tokenizer:BoxTokenizer, # knows the vocabulary
     device:torch.device|None=None, # where to make it
 ) -> Tensor: # `[5, V]` bool: the tokens each slot allows
-    "The grammar: coordinates in the first four slots, a class or noise in the fifth."
+    "The grammar: coordinates in the first four slots, a class or noise in the fifth; where an object may begin, the sequence may end."
     tokens = torch.arange(tokenizer.vocab_size, device=device)
     coord, cls = tokenizer.is_coord(tokens), tokenizer.is_class(tokens) | (tokens == tokenizer.noise_token)
-    return torch.stack([coord]*4 + [cls])
+    return torch.stack([coord | (tokens == tokenizer.pad_token)] + [coord]*3 + [cls])
 
 # %% ../nbs/10_sampling.ipynb #dd0dc9c9
 @torch.no_grad()
@@ -78,10 +78,14 @@ def decode_tokens(
     allowed = slot_mask(tokenizer, memory.device) if constrained else None
     start, memory = prompt.shape[1] - 1, model.prepare(memory)
     cache, read = model.new_cache(len(prompt), prompt.shape[1] + num_tokens), prompt
+    ended = torch.zeros(len(prompt), dtype=torch.bool, device=memory[0][0].device)
     for i in range(num_tokens):
         logits = model.decode(read, memory, cache)[:, -1]                                  # [B, V]
         grammatical = logits if allowed is None else logits.masked_fill(~allowed[(start + i) % 5], float("-inf"))
         tokens = sample(grammatical, temperature, top_k, top_p, generator)                 # [B]
+        if constrained: # nothing comes after the end
+            ended = ended | (tokens == tokenizer.pad_token)
+            tokens = tokens.masked_fill(ended, tokenizer.pad_token)
         yield tokens, logits
         read = tokens[:, None]
 
