@@ -25,9 +25,11 @@ def sequence_loss(
     logits:Tensor, # `[..., L, V]`
     target_seq:Tensor, # `[..., L]` int64
     token_weights:Tensor, # `[..., L]` each token's share
+    total_weight:Tensor|None=None, # of all tokens, where these are only a part of them; by default their own
 ) -> Tensor: # scalar; 0 if all weights are 0
     "The weighted mean surprise: weighted maximum likelihood (paper §2.2, eq. 1)."
-    return (token_losses(logits, target_seq)*token_weights).sum()/(token_weights.sum() + 1e-9)
+    if total_weight is None: total_weight = token_weights.sum()
+    return (token_losses(logits, target_seq)*token_weights).sum()/(total_weight + 1e-9)
 
 # %% ../nbs/09_loss.ipynb #22824582
 @torch.no_grad()
