@@ -105,11 +105,13 @@ class DigitScenes(Dataset):
         size:int=96, # side of a scene in pixels, at least 32
         max_digits:int=6, # most digits on a scene; at least one
         seed:int=0, # another seed gives other scenes
+        unlabelled:float=0., # chance that a digit is painted but not annotated, as in data sets that people label
     ):
         _at_least(1, length=length, max_digits=max_digits)
         _at_least(32, size=size)
         _at_least(0, seed=seed)
-        self.split, self.length, self.size, self.max_digits, self.seed = split, length, size, max_digits, seed
+        if not 0 <= unlabelled <= 1: raise ValueError(f"unlabelled is a chance and must lie in 0..1, not {unlabelled}")
+        self.split, self.length, self.size, self.max_digits, self.seed, self.unlabelled = split, length, size, max_digits, seed, unlabelled
         self.glyphs, self.digits = digit_glyphs(split)
 
     def __len__(self): return self.length
@@ -126,6 +128,8 @@ class DigitScenes(Dataset):
             if box is None: continue
             _paint(canvas, ink, box, rng)
             boxes.append(box); labels.append(self.digits[which])
+        if self.unlabelled: # the scene stays the same
+            boxes, labels = ([v for v, keep in zip(row, np.random.default_rng([self.seed, i]).random(len(row)) >= self.unlabelled) if keep] for row in (boxes, labels))
         image = torch.from_numpy(canvas.round().astype(np.uint8)).movedim(-1, 0)
         return dict(image=tv_tensors.Image(image), boxes=as_boxes(boxes, image.shape[-2:]),
                     labels=torch.as_tensor(np.array(labels, dtype=np.int64)), image_id=int(i))

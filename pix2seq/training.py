@@ -60,6 +60,7 @@ class DataConfig:
     val_json:str|None=None           # … and their annotations
     num_classes:int|None=None        # how many classes the data must have; any number by default
     train_scenes:int=1_000_000       # digits: how many different training scenes there are
+    unlabelled:float=0.0             # digits: chance that a training digit is not annotated
     min_scale:float=1.0              # scale jitter from here …
     max_scale:float=1.0              # … to here
     flip:float=0.0                   # chance of a left-right flip
@@ -132,7 +133,8 @@ def check_config(
         if getattr(config, name) < 0: raise ValueError(f"{name} must not be negative, but is {getattr(config, name)}")
     if config.min_scale > config.max_scale: raise ValueError(f"min_scale {config.min_scale} is larger than max_scale {config.max_scale}")
     if not 0 <= config.ema < 1: raise ValueError(f"ema is a decay and must lie in [0, 1), not {config.ema}")
-    if not 0 <= config.flip <= 1: raise ValueError(f"flip is a chance and must lie in 0..1, not {config.flip}")
+    for name in ("flip", "unlabelled"):
+        if not 0 <= getattr(config, name) <= 1: raise ValueError(f"{name} is a chance and must lie in 0..1, not {getattr(config, name)}")
     if config.order not in ("random", "area", "distance", "given"):
         raise ValueError(f"order must be 'random', 'area', 'distance' or 'given', not {config.order!r}")
     if config.mixed_precision not in ("no", "bf16", "fp16"):
@@ -154,7 +156,7 @@ def open_datasets(
         train = CocoDataset.from_folder(config.data, "train", category_ids)
         return train, CocoDataset.from_folder(config.data, "val", train.category_ids)
     size = min(canvas)
-    return DigitScenes("train", config.train_scenes, size), DigitScenes("val", config.eval_images, size)
+    return DigitScenes("train", config.train_scenes, size, unlabelled=config.unlabelled), DigitScenes("val", config.eval_images, size)
 
 # %% ../nbs/12_training.ipynb #c5fbbd59
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's weights expect
