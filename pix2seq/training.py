@@ -591,7 +591,8 @@ class Trainer:
     def __init__(self,
         config:TrainConfig, # the run
     ):
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, log_with=config.trackers.split(",") if config.trackers else None, project_dir=config.out)
+        self.accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=config.mixed_precision,
+                                       log_with=config.trackers.split(",") if config.trackers else None, project_dir=config.out)
         self.model, self.train_set, self.val_set = build(config)
         self.config = config = count_steps(config, len(self.train_set))
         self.main = self.accelerator.is_main_process
