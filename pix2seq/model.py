@@ -245,7 +245,7 @@ def forward(self:Pix2Seq,
 ) -> Tensor: # logits `[B, L, V]` or `[B, K, L, V]`
     "Teacher forcing: the whole sequence is known, and each token sees those before it."
     logits = self.decode(input_seq.flatten(0, -2), self.prepare(self.encode(images)))
-    return logits.view(*input_seq.shape, -1)
+    return logits.view(*input_seq.shape, logits.shape[-1])
 
 # %% ../nbs/08_model.ipynb #063e6b6b
 def load_weights(
