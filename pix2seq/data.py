@@ -6,6 +6,7 @@
 __all__ = ['read_image', 'make_index', 'load_index', 'CocoDataset', 'find_coco', 'SequenceDataset', 'SampleStream', 'collate']
 
 # %% ../nbs/05_data.ipynb #738bb285
+import ctypes
 import hashlib
 import json
 import os
@@ -258,28 +259,33 @@ def make_index(
 # %% ../nbs/05_data.ipynb #3af9b113
 _KEPT_FROM = 2**24 # bytes of a JSON file; a smaller one is read in a second
 
-def _checksum(index, facts):
-    arrays = sorted(index.items())
-    check = zlib.crc32(json.dumps([facts, [[name, str(array.dtype), array.shape] for name, array in arrays]]).encode())
-    for _, array in arrays: check = zlib.crc32(array.numpy().reshape(-1).view(np.uint8), check)
-    return check
+def _checksum(file): # read piece by piece, so that nothing stays in memory
+    check = 0
+    with open(file, "rb") as content:
+        while piece := content.read(1 << 24): check = zlib.crc32(piece, check)
+    return f"{check:08x}"
 
 def _open_kept(place, source): # tensors and facts; None if they are not there, of another file, or damaged
     try:
+        if place.with_suffix(".crc32").read_text() != _checksum(place): return None
         with safe_open(place, "pt") as file:
-            facts, checksum = json.loads(file.metadata()["facts"]), file.metadata()["checksum"]
-            index = {name: file.get_tensor(name) for name in file.keys()}
-        whole = facts["source"] == source and checksum == str(_checksum(index, facts))
+            facts = json.loads(file.metadata()["facts"])
+            return ({name: file.get_tensor(name) for name in file.keys()}, facts) if facts["source"] == source else None
     except (OSError, SafetensorError, TypeError, KeyError, ValueError): return None
-    return (index, facts) if whole else None
 
 def _keep(place, source, index, facts):
     aside = place.with_name(f"{place.name}.{os.getpid()}")
-    facts = facts | dict(source=source)
     try:
-        save_file(index, aside, dict(facts=json.dumps(facts), checksum=str(_checksum(index, facts))))
+        save_file(index, aside, dict(facts=json.dumps(facts | dict(source=source))))
+        check = _checksum(aside)
         os.replace(aside, place)
+        aside.write_text(check)
+        os.replace(aside, place.with_suffix(".crc32"))
     finally: aside.unlink(missing_ok=True)
+
+def _give_back_memory(): # that Python has freed; the C library keeps it for later, which for gigabytes is no good idea
+    try: ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError): pass # another C library
 
 # %% ../nbs/05_data.ipynb #821d1e73
 def load_index(
@@ -301,7 +307,9 @@ def load_index(
         try: _keep(place, source, *made)
         except (OSError, SafetensorError) as e:
             warnings.warn(f"the index of {path} cannot be kept in {place.parent}, so each start must make it anew: {e}")
-        return _open_kept(place, source) or made
+        if kept := _open_kept(place, source): made = kept
+    _give_back_memory()
+    return made
 
 # %% ../nbs/05_data.ipynb #21d04384
 def _order_categories(path, categories, category_ids): # {id: name}, in the order of the labels
