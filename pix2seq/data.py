@@ -6,11 +6,12 @@
 __all__ = ['read_image', 'make_index', 'load_index', 'CocoDataset', 'find_coco', 'SequenceDataset', 'SampleStream', 'collate']
 
 # %% ../nbs/05_data.ipynb #738bb285
-import ctypes
 import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import warnings
 import zlib
 from collections import defaultdict
@@ -258,6 +259,7 @@ def make_index(
 
 # %% ../nbs/05_data.ipynb #3af9b113
 _KEPT_FROM = 2**24 # bytes of a JSON file; a smaller one is read in a second
+_APART_FROM = 2**28 # bytes of a JSON file; of a larger one, reading leaves much unused memory behind, and so a process of its own reads it
 
 def _checksum(file): # read piece by piece, so that nothing stays in memory
     check = 0
@@ -270,7 +272,10 @@ def _open_kept(place, source): # tensors and facts; None if they are not there, 
         if place.with_suffix(".crc32").read_text() != _checksum(place): return None
         with safe_open(place, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            return ({name: file.get_tensor(name) for name in file.keys()}, facts) if facts["source"] == source else None
+            if facts["source"] != source: return None
+            index = {name: file.get_tensor(name) for name in file.keys()}
+        for array in index.values(): array.sum() # each page is looked at here once; so no worker is the only one that holds it
+        return index, facts
     except (OSError, SafetensorError, TypeError, KeyError, ValueError): return None
 
 def _keep(place, source, index, facts):
@@ -283,9 +288,9 @@ def _keep(place, source, index, facts):
         os.replace(aside, place.with_suffix(".crc32"))
     finally: aside.unlink(missing_ok=True)
 
-def _give_back_memory(): # that Python has freed; the C library keeps it for later, which for gigabytes is no good idea
-    try: ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError): pass # another C library
+def _make_apart(path, place, source): # the command of a process of its own; if it fails, it does so without a word
+    try: _keep(Path(place), json.loads(source), *make_index(Path(path)))
+    except Exception: sys.exit(1)
 
 # %% ../nbs/05_data.ipynb #821d1e73
 def load_index(
@@ -303,13 +308,15 @@ def load_index(
             lock.enter_context(FileLock(f"{place}.lock"))
         except (OSError, NotImplementedError): pass # the place cannot be written, of which more below
         if kept := _open_kept(place, source): return kept # made by another process
+        if state.st_size >= _APART_FROM:
+            command = "import sys; from pix2seq.data import _make_apart; _make_apart(*sys.argv[1:])"
+            subprocess.run([sys.executable, "-c", command, path, place, json.dumps(source)])
+            if kept := _open_kept(place, source): return kept # else the error comes again, here
         made = make_index(path)
         try: _keep(place, source, *made)
         except (OSError, SafetensorError) as e:
             warnings.warn(f"the index of {path} cannot be kept in {place.parent}, so each start must make it anew: {e}")
-        if kept := _open_kept(place, source): made = kept
-    _give_back_memory()
-    return made
+        return _open_kept(place, source) or made
 
 # %% ../nbs/05_data.ipynb #21d04384
 def _order_categories(path, categories, category_ids): # {id: name}, in the order of the labels
