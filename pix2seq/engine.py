@@ -79,6 +79,8 @@ def attend(
     return F.scaled_dot_product_attention(q[:, :, None], keys, values, mask)[:, :, 0].flatten(1)
 
 # %% ../nbs/10b_engine.ipynb #b950d57b
+WINDOW = 64 # tokens: how far a step looks back grows by so many at once
+
 class PackedDecoder(nn.Module):
     "A whole decoder, for reading one token at a time."
     def __init__(self,
@@ -93,19 +95,21 @@ class PackedDecoder(nn.Module):
         bins = torch.arange(t.quantization_bins) + t.coord_offset
         said = torch.cat([torch.tensor([t.pad_token]), bins]).to(self.embedding.device)   # the coordinate slots' tokens
         self.register_buffer("said", said)
+        self.register_buffer("numbers", torch.arange(len(said), device=said.device))
+        places = model.config.max_seq_len + WINDOW                                         # what is not yet written is hidden
+        self.register_buffer("masks", torch.full((places, places), float("-inf"), dtype=self.embedding.dtype, device=said.device).triu(1))
         self.whole = head(model.token_embedding, model.output_bias)
         self.coords = head(model.token_embedding[said], model.output_bias[said])
 
     def hidden(self, read:Tensor, position:Tensor, past, image) -> Tensor: # `[B]`, `[1]` -> `[B, D]`
         x = self.embedding[read] + self.positions[position]
-        length = torch.arange(past[0][0].shape[2], device=x.device)
-        mask = torch.where(length <= position, 0., float("-inf")).to(x.dtype)[None]                # [1, T]
+        mask = self.masks[position, :past[0][0].shape[2]]                                  # [1, T]
         for layer, own, other in zip(self.layers, past, image): x = layer(x, own, other, position, mask)
         return self.norm(x)
 
     def coord(self, read, position, past, image, lowest, draws, how:Choice) -> Tensor: # `[B]`: the next token, `lowest` or above
         logits = self.coords(self.hidden(read, position, past, image)).float()
-        logits = logits.masked_fill(torch.arange(len(self.said), device=read.device) < lowest[:, None], float("-inf"))
+        logits = logits.masked_fill(self.numbers < lowest[:, None], float("-inf"))
         return self.said[pick(logits, draws, how.temperature, min(how.top_k, len(self.said)), how.top_p)]
 
     def any(self, read, position, past, image, allowed, draws, how:Choice) -> tuple[Tensor,Tensor]: # `[B]` and logits `[B, V]`
@@ -225,8 +229,6 @@ def reading_memory(
     "What reading takes besides the model: the pasts, the projected images, and the class slots' logits."
     c, own = config, 2*config.decoder_layers*config.decoder_dim*batch*itemsize
     return dict(past=own*_rounded(5*num_objects), image=own*memory_length(c), logits=4*batch*num_objects*c.vocab_size)
-
-WINDOW = 64 # tokens: how far a step looks back grows by so many at once
 
 def _rounded(length): return max(1, -(-length//WINDOW))*WINDOW
 
