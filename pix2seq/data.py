@@ -310,7 +310,7 @@ def load_index(
         if kept := _open_kept(place, source): return kept # made by another process
         if state.st_size >= _APART_FROM:
             command = "import sys; from pix2seq.data import _make_apart; _make_apart(*sys.argv[1:])"
-            subprocess.run([sys.executable, "-c", command, path, place, json.dumps(source)])
+            subprocess.run([sys.executable, "-c", command, path, place, json.dumps(source)], env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
             if kept := _open_kept(place, source): return kept # else the error comes again, here
         made = make_index(path)
         try: _keep(place, source, *made)
