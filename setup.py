@@ -23,7 +23,7 @@ setup(
     packages=find_packages(include=["pix2seq", "pix2seq.*"]),
     package_data={"pix2seq": ["weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"]},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench")},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     options={"build": {"build_base": build_dir.name}},
     zip_safe=False,
