@@ -272,10 +272,7 @@ def _open_kept(place, source): # tensors and facts; None if they are not there, 
         if place.with_suffix(".crc32").read_text() != _checksum(place): return None
         with safe_open(place, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            if facts["source"] != source: return None
-            index = {name: file.get_tensor(name) for name in file.keys()}
-        for array in index.values(): array.sum() # each page is looked at here once; so no worker is the only one that holds it
-        return index, facts
+            return ({name: file.get_tensor(name) for name in file.keys()}, facts) if facts["source"] == source else None
     except (OSError, SafetensorError, TypeError, KeyError, ValueError): return None
 
 def _keep(place, source, index, facts):
@@ -371,8 +368,9 @@ class CocoDataset(Dataset):
         size = tuple(self.sizes[i].tolist())
         image = read_image(self.images/_unpack(self.file_names[i]), size)
         part = slice(*self.starts[i:i + 2].tolist())
-        return dict(image=image, boxes=as_boxes(self.boxes[part], size), labels=self.labels[part].long(),
-                    iscrowd=self.iscrowd[part], area=self.area[part], image_id=self.image_id(i))
+        # copies: a worker that sends a slice of an array sends all of it
+        boxes, labels, iscrowd, area = (array[part].clone() for array in (self.boxes, self.labels, self.iscrowd, self.area))
+        return dict(image=image, boxes=as_boxes(boxes, size), labels=labels.long(), iscrowd=iscrowd, area=area, image_id=self.image_id(i))
 
 # %% ../nbs/05_data.ipynb #ecc59920
 @patch
