@@ -6,6 +6,7 @@
 __all__ = ['read_image', 'make_index', 'load_index', 'CocoDataset', 'find_coco', 'SequenceDataset', 'SampleStream', 'collate']
 
 # %% ../nbs/05_data.ipynb #738bb285
+import ctypes
 import hashlib
 import json
 import os
@@ -334,6 +335,11 @@ def _check_files(path, folder, packed): # all there? one walk is faster than a l
     absent = np.flatnonzero(~np.isin(_hashes(map(os.path.normpath, names)), np.concatenate(there)))
     if len(absent): raise FileNotFoundError(f"{len(absent)} of {len(names)} images of {path} are not in {folder}; the first is {os.fsdecode(names[absent[0]])}")
 
+def _settle(index): # before workers are made
+    for array in index.values(): array.sum() # each page is looked at here, so that no worker is the only one that holds it
+    try: ctypes.CDLL(None).malloc_trim(0) # what the names took: the C library would keep it, and Linux count it as used
+    except (OSError, AttributeError, TypeError): pass # another C library
+
 # %% ../nbs/05_data.ipynb #7e113318
 class CocoDataset(Dataset):
     "A COCO-format data set, its annotations kept as flat arrays that worker processes share."
@@ -348,6 +354,7 @@ class CocoDataset(Dataset):
         names = _order_categories(self.path, facts["categories"], category_ids)
         self.category_ids, self.class_names = tuple(names), tuple(names.values())
         _check_files(self.path, self.images, index["file_names"])
+        _settle(index)
         self._take(index, facts)
 
     @classmethod
