@@ -56,8 +56,7 @@ class Detector:
         **how, # see `Detector`
     ) -> "Detector":
         "A saved model, ready to use."
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(Pix2Seq.from_pretrained(name).to(device), **how)
+        return cls(Pix2Seq.from_pretrained(name).to(device or ("cuda" if torch.cuda.is_available() else "cpu")), **how)
 
     def __call__(self,
         images, # a path, a PIL image, a `[3, H, W]` tensor (uint8, or float in `[0, 1]`), a list of them, or a folder
