@@ -57,20 +57,18 @@ def measure(
     ways:dict, # name -> function without arguments
     rounds:int=5, # counted calls of each
     warmups:int=1, # calls before them
-    patience:float=60., # seconds: a way that has used up so many leaves the later rounds out
+    patience:float=60., # seconds: a way whose counted calls took so many leaves the later rounds out
     progress:bool=False, # show a progress bar
 ) -> dict[str,list[float]]: # seconds of each counted call
     "Call all functions in turn, and time them."
-    times, spent = {name: [] for name in ways}, dict.fromkeys(ways, 0.)
+    times = {name: [] for name in ways}
     for turn in tqdm(range(-warmups, rounds), desc="rounds", disable=not progress, leave=False):
         for name, call in ways.items():
-            if times[name] and spent[name] > patience: continue
+            if sum(times[name]) > patience: continue
             start = time.perf_counter()
             call()
             if torch.cuda.is_available(): torch.cuda.synchronize()
-            took = time.perf_counter() - start
-            spent[name] += took
-            if turn >= 0 or took > patience: times[name].append(took)                      # what takes that long needs no warm-up
+            if turn >= 0: times[name].append(time.perf_counter() - start)
     return times
 
 def spread(
@@ -91,11 +89,12 @@ def machine_roof(
     megabytes:float, # to fetch, again and again
     device:str|torch.device="cpu", # where
     dtype:torch.dtype=torch.float32, # of the multiplied numbers
+    side:int=1536, # of the multiplied matrices
 ) -> dict[str,float]: # `bytes` and `operations` a second
     "The most that memory and arithmetic give here."
-    block, square = torch.ones(int(megabytes*1e6/4), device=device), torch.rand(1536, 1536, device=device).to(dtype)
+    block, square = torch.ones(int(megabytes*1e6/4), device=device), torch.rand(side, side, device=device).to(dtype)
     times = measure(dict(fetch=lambda: block.sum(), multiply=lambda: square@square), rounds=20, warmups=3)
-    return dict(bytes=block.nbytes/min(times["fetch"]), operations=2*1536**3/min(times["multiply"]))
+    return dict(bytes=block.nbytes/min(times["fetch"]), operations=2*side**3/min(times["multiply"]))
 
 # %% ../nbs/17_bench.ipynb #7039b5d2
 OURS = {

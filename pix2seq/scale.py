@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['grainy_photo', 'write_synthetic', 'memory', 'peak_memory', 'measure_index', 'detr_choices', 'detr_pipeline',
-           'tensor_pipeline', 'measure_pipeline', 'measure']
+           'tensor_pipeline', 'measure_pipeline', 'training_run', 'measure_training', 'measure']
 
 # %% ../nbs/20_scale.ipynb #11e77a11
 import json
@@ -16,20 +16,26 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision.transforms.functional as PF
-from fastcore.script import Param, call_parse
+from fastcore.script import Param, call_parse, store_true
 from PIL import Image
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.v2 import functional as TF
 
+from .bench import machine, machine_roof
 from .boxes import as_boxes
 from .data import CocoDataset, SampleStream, read_image
 from .digits import DigitScenes
+from .recipes import from_recipe
+from .training import TrainConfig, Trainer, set_rates, train_step
 from .transforms import train_transform
 
 # %% ../nbs/20_scale.ipynb #ee71d2d0
@@ -180,6 +186,40 @@ def measure_pipeline(
     return {name: len(paths)/float(np.median(times[1:])) for name, times in seconds.items()}
 
 # %% ../nbs/20_scale.ipynb #7b502c46
+def training_run(
+    folder:Path, # an empty one: gets a data set
+    recipe:str="coco-resnet50", # a key of `RECIPES`
+    size:int=640, # side of the canvas, in pixels
+    batch:int=64, # images of an update
+) -> TrainConfig: # the recipe's run, on images of 480 by 640 pixels with seven boxes each
+    "A recipe with data that anybody has; ImageNet's weights, which change no time, are left out."
+    annotations = write_synthetic(folder, 4*batch, 28*batch)
+    os.link(annotations, folder/"val.json")
+    bits = "bf16" if torch.cuda.is_available() else "no"
+    return from_recipe(recipe, data=str(folder), out=str(folder/"run"), model=dict(image_size=(size, size)), batch_size=batch, steps=1000, epochs=0.,
+                       mixed_precision=bits, imagenet=False, num_classes=None, workers=min(8, os.cpu_count()))
+
+def measure_training(
+    config:TrainConfig, # the run
+    rounds:int=20, # timed updates
+) -> dict: # `images` a second, `seconds` of an update, `operations` of an update (0 if compiled), and `peak`, the bytes of a GPU
+    "Time the updates of a run, on batches that wait on the device."
+    trainer = Trainer(config)
+    device, updates = trainer.accelerator.device, trainer.updates()
+    batches = [next(updates) for _ in range(2)]
+    def update(k):
+        set_rates(trainer.optimizer, k, trainer.config)
+        train_step(trainer.wrapped.train(), batches[k % 2], trainer.optimizer, trainer.accelerator, trainer.config)[0].item() # waits for a GPU
+        return time.perf_counter()
+    with FlopCounterMode(display=False) if not config.compile else nullcontext() as counter: update(0)
+    for k in (1, 2): update(k)                                                             # what compiles or measures itself does so here
+    if device.type == "cuda": torch.cuda.reset_peak_memory_stats()
+    times = [time.perf_counter()] + [update(k) for k in range(3, rounds + 3)]
+    seconds = float(np.median(np.diff(times)))
+    return dict(images=config.batch_size/seconds, seconds=seconds, operations=counter.get_total_flops() if counter else 0,
+                peak=torch.cuda.max_memory_allocated() if device.type == "cuda" else 0)
+
+# %% ../nbs/20_scale.ipynb #fb8cf026
 def _print_index(folder, images, boxes, workers):
     begin = time.perf_counter()
     size = write_synthetic(folder, images, boxes).stat().st_size
@@ -189,17 +229,33 @@ def _print_index(folder, images, boxes, workers):
         print("{:6} start: {seconds:7.1f} s, {before:5.0f} MiB before, {peak:5.0f} MiB at the peak, {after:5.0f} MiB after".format(name, **start))
     print("each worker, unshared:", ", ".join(f"{held:.0f} MiB" for held in start["workers"]))
 
+def _print_training(folder, recipe, size, batch, anywhere):
+    if not (torch.cuda.is_available() or anywhere):
+        raise SystemExit(f"no CUDA GPU is here. This trains {recipe} at {size}x{size} with {batch} images an update in bf16, as it is and compiled: it needs one GPU, "
+                         "Triton (which PyTorch for CUDA brings along) for the compiled form, and no data; less --batch needs less memory, --anywhere takes what is here")
+    run, device = training_run(folder, recipe, size, batch), "cuda" if torch.cuda.is_available() else "cpu"
+    roof = machine_roof(64, device, *((torch.bfloat16, 8192) if device == "cuda" else ()))["operations"]
+    print(f"{machine()}\n{recipe}, {size}x{size}, {batch} images an update, {run.mixed_precision if device == 'cuda' else 'float32'}; one large product: {roof/1e12:.2f} Tflop/s")
+    plain = measure_training(run)
+    for name, found in {"eager": plain, "compiled": measure_training(replace(run, out=f"{run.out}-compiled", compile=True))}.items():
+        print(f"{name:9} {found['images']:8.1f} images/s, {found['seconds']:.3f} s an update, {found['peak']/2**30:.1f} GiB of the GPU at the peak, "
+              f"{plain['operations']/found['seconds']/roof:.0%} of the rate of one large product")
+
 @call_parse
 def measure(
-    what:Param("what to measure", str, choices=["index", "pipeline"]),
+    what:Param("what to measure", str, choices=["index", "pipeline", "training"]),
     images:int=1_700_000, # of the index: how many images
     boxes:int=25_000_000, # of the index: how many boxes
     workers:int=2, # of the index: worker processes
+    recipe:str="coco-resnet50", # of the training: whose model and updates
+    size:int=640, # of the training: side of the canvas, in pixels
+    batch:int=64, # of the training: images of an update
+    anywhere:store_true=False, # of the training: measure the processor where there is no GPU
     folder:str=None, # where to make the temporary folder; by default where the system has them
 ):
-    "Print what a data set costs in memory (`index`), or how fast images are augmented (`pipeline`)."
-    if what == "index":
-        with tempfile.TemporaryDirectory(dir=folder) as place: _print_index(Path(place), images, boxes, workers)
-    else:
-        rates = measure_pipeline()
-        for name, rate in rates.items(): print(f"{name:24} {rate:6.1f} images/s on one core, {rate/rates['DETR, Pillow']:.2f} times DETR's")
+    "Print what a data set costs in memory (`index`), how fast images are augmented (`pipeline`), or how fast a GPU trains (`training`)."
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        if what == "index": return _print_index(Path(place), images, boxes, workers)
+        if what == "training": return _print_training(Path(place), recipe, size, batch, anywhere)
+    rates = measure_pipeline()
+    for name, rate in rates.items(): print(f"{name:24} {rate:6.1f} images/s on one core, {rate/rates['DETR, Pillow']:.2f} times DETR's")
