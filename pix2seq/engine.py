@@ -76,6 +76,7 @@ class Engine:
         int8:bool=False, # 8-bit weights in the decoder, on a CPU
         compiled:bool|str=False, # compile what PyTorch runs at the first call, for each new shape; or a backend of `torch.compile` by name
         native:bool=True, # the decoder's step in C++, for float32 on a CPU
+        graphs:bool=True, # the kernels of an object recorded and started at once, on a GPU
     ):
         self.config, self.dtype, self.device = model.config, dtype, model.output_bias.device
         self.model = copy.deepcopy(model).eval().requires_grad_(False).to(dtype)
@@ -83,7 +84,7 @@ class Engine:
         self.decoder = self._decoder(native and self.device.type == "cpu" and dtype == torch.float32, int8)
         self.encoder, self.coord, self.any = self.model.encode, self.decoder.coord, self.decoder.any
         if compiled: self._compile(compiled if isinstance(compiled, str) else "inductor", int8)
-        self.grammar = slot_mask(self.config.tokenizer(), self.device)
+        self.grammar, self.records = slot_mask(self.config.tokenizer(), self.device), graphs and self.device.type == "cuda"
         self.position, self.past, self.graphs = torch.zeros(1, dtype=torch.long, device=self.device), [], {}
 
     def encode(self, images:Tensor) -> Tensor: # `[B, 3, H, W]` -> memory `[B, S, D]`
@@ -196,15 +197,15 @@ def read_object(self:Engine,
     draws:Tensor, # `[B, 5]` numbers in `[0, 1)`
 ) -> tuple[Tensor,Tensor]: # tokens `[B, 5]`, and the raw logits `[B, V]` of the class slot
     "Read the next object of each image."
-    step = self._replay if self.device.type == "cuda" else self._object
+    step = self._replay if self.records else self._object
     out = step(read, draws, *self._look(self._graph_rows()))
     self.done += 5
     return out
 
 @patch
-def _graph_rows(self:Engine): # a GPU reads a power of two side by side, so that few graphs are needed
+def _graph_rows(self:Engine): # with graphs a power of two is read side by side, so that few of them are needed
     room = len(self.past[0][0])
-    return self.rows if self.device.type != "cuda" else min(room, 1 << (self.rows - 1).bit_length())
+    return min(room, 1 << (self.rows - 1).bit_length()) if self.records else self.rows
 
 # %% ../nbs/10d_engine.ipynb #40fe0daf
 @patch

@@ -31,3 +31,11 @@ def test_command_starts(command, tmp_path):
     result = subprocess.run([script, '--help'], cwd=tmp_path, text=True, capture_output=True)
     assert result.returncode == 0, result.stderr
     assert 'usage' in result.stdout
+
+
+def test_bench_takes_words(tmp_path):
+    script = Path(sys.executable).with_name('pix2seq_bench')
+    if not script.exists(): pytest.skip('pix2seq is not installed')
+    result = subprocess.run([script, 'plain', 'engine', '--preset', 'digits', '--size', '96', '--dry_run'], cwd=tmp_path, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert 'to be measured: plain, engine' in result.stdout
