@@ -59,10 +59,9 @@ def compile_or_say(
 def native_or_say(
     model:Pix2Seq, # in float32, on a CPU
     linear, # see `NativeDecoder`
-    head, # see `NativeDecoder`
 ) -> NativeDecoder|None: # none where it cannot be made
     "Make the step in C++ if this machine can; otherwise warn, with the reason."
-    try: return NativeDecoder(model, linear, head)
+    try: return NativeDecoder(model, linear)
     except RuntimeError as e: warnings.warn(f"reading without C++, more slowly: {e}")
 
 # %% ../nbs/10d_engine.ipynb #e5c37788
@@ -96,7 +95,7 @@ class Engine:
 @patch
 def _decoder(self:Engine, native, int8): # in C++ where that is asked for and can be had
     kind, head = linear_kind(self.device, self.dtype, int8), linear_kind(self.device, self.dtype)
-    made = native_or_say(self.model, Int8Linear if int8 else PlainLinear, head) if native else None
+    made = native_or_say(self.model, Int8Linear if int8 else PlainLinear) if native else None
     return made or PackedDecoder(self.model, kind, head)
 
 @patch
