@@ -222,9 +222,9 @@ def bench_table(
     result:dict, # from `bench`
 ) -> str: # lines of text
     "The rows as people read them: median, least and greatest in milliseconds."
-    head = f"{result['machine']}\nfetches {result['roof']['bytes']/1e9:.1f} GB/s, multiplies {result['roof']['operations']/1e9:.0f} Gflop/s; {result['num_objects']} objects an image\n"
-    lines = [f"{r['way']:14} {r['part']:20} batch {r['batch']:3}  {1e3*r['median']:9.1f} ms  ({1e3*r['low']:.1f} to {1e3*r['high']:.1f}, {r['runs']} runs)" for r in result["rows"]]
-    return head + "\n".join(lines)
+    head = [f"{result['machine']}; {result['num_objects']} objects an image", f"fetches {result['roof']['bytes']/1e9:.1f} GB/s, multiplies {result['roof']['operations']/1e9:.0f} Gflop/s", "",
+            f"{'':15} {'milliseconds':19} batch   median    least greatest runs"]
+    return "\n".join(head + [f"{r['way']:15} {r['part']:19} {r['batch']:5} {1e3*r['median']:8.1f} {1e3*r['low']:8.1f} {1e3*r['high']:8.1f} {r['runs']:4}" for r in result["rows"]])
 
 def find_row(
     result:dict, # from `bench`
