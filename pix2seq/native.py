@@ -125,9 +125,8 @@ void attend(const float* query, const float* keys, const float* values, int leng
 
 # %% ../nbs/10c_native.ipynb #6ee290f4
 STEP = r"""
-extern "C" void step(const Layer* layers, int count, float* x, int batch,
-                     int64_t position, const Cache* pasts, int places,
-                     const Cache* images, int cells, int threads) {
+extern "C" void step(const Layer* layers, int count, float* x, int batch, int64_t position,
+                     const Cache* pasts, int places, const Cache* images, int cells, int threads) {
     std::vector<float> query(batch*DIM), seen(batch*DIM), wide(batch*WIDE);
     #pragma omp parallel num_threads(threads)
     {
