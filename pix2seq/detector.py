@@ -49,15 +49,6 @@ class Detector:
         names = model.config.class_names
         self.class_names = list(names) if names else [str(label) for label in range(model.config.num_classes)]
 
-    @classmethod
-    def from_pretrained(cls,
-        name:str|Path="digits", # bundled weights, a folder that was saved, or a hub id `owner/name`
-        device:str|torch.device|None=None, # where to run; by default a GPU if there is one
-        **how, # see `Detector`
-    ) -> "Detector":
-        "A saved model, ready to use."
-        return cls(Pix2Seq.from_pretrained(name).to(device or ("cuda" if torch.cuda.is_available() else "cpu")), **how)
-
     def __call__(self,
         images, # a path, a PIL image, a `[3, H, W]` tensor (uint8, or float in `[0, 1]`), a list of them, or a folder
         threshold:float=0., # leave objects of a lower score out
@@ -76,6 +67,16 @@ class Detector:
         return found
 
 # %% ../nbs/13_detector.ipynb #f2080846
+@patch(cls_method=True)
+def from_pretrained(cls:Detector,
+    name:str|Path="digits", # bundled weights, a folder that was saved, or a hub id `owner/name`
+    device:str|torch.device|None=None, # where to run; by default a GPU if there is one
+    **how, # see `Detector`
+) -> Detector:
+    "A saved model, ready to use."
+    return cls(Pix2Seq.from_pretrained(name).to(device or ("cuda" if torch.cuda.is_available() else "cpu")), **how)
+
+# %% ../nbs/13_detector.ipynb #11cf7275
 def image_files(
     names:list[str], # files, or folders of which all images are taken
 ) -> list[Path]: # files
@@ -110,7 +111,7 @@ def _nothing(): return dict(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype
 
 def _above(objects, threshold): return {name: values[objects["scores"] >= threshold] for name, values in objects.items()}
 
-# %% ../nbs/13_detector.ipynb #11cf7275
+# %% ../nbs/13_detector.ipynb #a4cb87d8
 @patch
 def show(self:Detector,
     image, # see `Detector`
@@ -136,7 +137,7 @@ def warmup(self:Detector,
     with self.turn: self.engine = engine
     return time.perf_counter() - start
 
-# %% ../nbs/13_detector.ipynb #a4cb87d8
+# %% ../nbs/13_detector.ipynb #d7097da9
 def free_memory(
     device:torch.device, # where
 ) -> int: # bytes
@@ -155,7 +156,7 @@ def fitting_batch(
     most = min(128 if device.type == "cuda" else 16, max(1, free_memory(device)//(2*one)))
     return 1 << (most.bit_length() - 1)
 
-# %% ../nbs/13_detector.ipynb #17c284e0
+# %% ../nbs/13_detector.ipynb #4c56662b
 def to_tensor(
     image, # a path, a PIL image, or a `[3, H, W]` or `[1, H, W]` tensor, uint8 or float in `[0, 1]`
 ) -> Tensor: # `[3, H, W]`, uint8 or float
@@ -168,7 +169,7 @@ def to_tensor(
         raise ValueError(f"an image tensor must be uint8, or float in [0, 1], not {image.dtype}")
     return image.expand(3, -1, -1)
 
-# %% ../nbs/13_detector.ipynb #5228579f
+# %% ../nbs/13_detector.ipynb #9c70e762
 def coco_results(
     objects:dict, # `boxes`, `labels`, `scores` of one image
     image_id, # goes into each row
@@ -207,7 +208,7 @@ def pix2seq_predict(
     print(f"{len(paths) - len(unread)} pictures and detections.json with {len(rows)} objects are in {folder}" + (f"; {len(unread)} files could not be read" if unread else ""))
     if len(unread) == len(paths): raise ValueError("none of the files could be read as an image")
 
-# %% ../nbs/13_detector.ipynb #9c70e762
+# %% ../nbs/13_detector.ipynb #5e89e35a
 def save_picture(
     path:Path, # a PNG file
     image:Tensor, # `[3, H, W]`
@@ -224,7 +225,7 @@ def save_picture(
     fig.savefig(path, dpi=100)
     plt.close(fig)
 
-# %% ../nbs/13_detector.ipynb #5e89e35a
+# %% ../nbs/13_detector.ipynb #42b29bfb
 def memory_report(
     detector:Detector, # what will read
     batch:int=1, # images side by side
@@ -236,7 +237,7 @@ def memory_report(
     words = dict(model="the model's weights", past="the past of the sequences", image="the projected images", logits="the class slots' logits")
     return "\n".join(f"{parts[k]/1e6:9.1f} MB  {word}" for k, word in words.items())
 
-# %% ../nbs/13_detector.ipynb #90194def
+# %% ../nbs/13_detector.ipynb #7aef712a
 @call_parse
 @one_sentence
 def pix2seq_eval(
