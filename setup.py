@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pix2seq", "pix2seq.*"]),
-    package_data={"pix2seq": ["weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"]},
+    package_data={"pix2seq": ["weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md", "glyphs/*", "py.typed"]},
     install_requires=cfg["requirements"].split(),
     extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench")},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},

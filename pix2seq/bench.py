@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['OURS', 'OTHERS', 'PrefixReader', 'measure', 'spread', 'machine', 'machine_roof', 'other_detector', 'bench_model',
            'ending_after', 'time_objects', 'bench_way', 'bench', 'bench_table', 'find_row', 'plot_bench',
-           'roof_seconds', 'pix2seq_bench']
+           'roof_seconds', 'ways_that_fit']
 
 # %% ../nbs/17_bench.ipynb #cf22d784
 import copy
-import json
 import os
 import platform
 import statistics
@@ -18,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from fastcore.script import Param, call_parse, store_true
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -26,9 +24,9 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from tqdm import tqdm
 
 from .boxes import PALETTE
-from .digits import one_sentence
-from .engine import Engine, reading_memory
-from .model import Pix2Seq, Pix2SeqConfig
+from .engine import Engine
+from .model import Pix2Seq
+from .model_config import Pix2SeqConfig
 from .sampling import Choice, Reader, StopRule, choose, generate
 from .step import token_bytes
 
@@ -270,35 +268,10 @@ def roof_seconds(
     operations = 2*batch*token_bytes(config, weight_itemsize=1)["weights"]
     return max(sum(parts.values())/result["roof"]["bytes"], operations/result["roof"]["operations"])
 
-# %% ../nbs/17_bench.ipynb #4a8f18ee
-@call_parse
-@one_sentence
-def pix2seq_bench(
-    ways:Param("what to compare; by default all that this machine has", str, nargs="*"),
-    preset:str="resnet50", # shape of the model; the weights are random
-    size:int=640, # height and width of the images
-    batches:str="1,4", # images side by side, with commas
-    objects:int=100, # objects to read from an image
-    rounds:int=5, # counted calls of each
-    threads:int=0, # of the processor; 0 leaves them as they are
-    device:str="cpu", # "cpu" or "cuda"
-    out:str=None, # JSON file for what was measured; a picture is put beside it
-    dry_run:store_true=False, # say what would be measured and the memory of a reading, and stop
-):
-    "Time ways of reading side by side on this machine."
-    model = bench_model(preset, image_size=(size, size)).to(device)
-    sizes, ways = tuple(int(b) for b in batches.split(",")), ways or _that_fit(device)
-    if threads: torch.set_num_threads(threads)
-    if dry_run:
-        print(machine(), "\nto be measured:", ", ".join(ways))
-        for b in sizes: print(f"batch {b}: " + ", ".join(f"{k} {v/1e6:.1f} MB" for k, v in reading_memory(model.config, b, objects).items()))
-        return
-    result = bench(model, ways, sizes, objects, rounds=rounds, progress=True, stop_after=min(7, max(0, objects - 1)))
-    print(bench_table(result))
-    if not out: return
-    Path(out).write_text(json.dumps(result, indent=1) + "\n")
-    plot_bench(result, model.config).savefig(Path(out).with_suffix(".png"), dpi=150)
-
-def _that_fit(device): # on a GPU there is no C++ step and there are no 8-bit weights; on a CPU 16 bits are slow
+# %% ../nbs/17_bench.ipynb #931e8ba1
+def ways_that_fit(
+    device:str, # "cpu" or "cuda"
+) -> list[str]: # keys of `OURS`, and `OTHERS`
+    "What is worth comparing: a GPU has no C++ step and no 8-bit weights; on a CPU 16 bits are slow."
     left_out = ("bf16 eager", "bf16", "bf16 compiled") if device == "cpu" else ("packed", "compiled", "int8")
     return [w for w in (*OURS, *OTHERS) if w not in left_out]

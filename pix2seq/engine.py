@@ -16,7 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import Bottleneck
 
 from .encoder import ResNet
-from .model import Pix2Seq, Pix2SeqConfig
+from .model import Pix2Seq
+from .model_config import Pix2SeqConfig
 from .native import NativeDecoder
 from .sampling import Choice, slot_mask
 from .step import WINDOW, Int8Linear, OneDnnLinear, PackedDecoder, PlainLinear, linear_kind, memory_length, set_aside

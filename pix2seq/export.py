@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'ONNX_NEEDS', 'LookOnce', 'ReadOne', 'read_greedily', 'example_inputs', 'write_torch', 'load_torch',
-           'write_onnx', 'load_onnx', 'export_model', 'pix2seq_export']
+           'write_onnx', 'load_onnx', 'export_model']
 
 # %% ../nbs/16_export.ipynb #92d71298
 import json
@@ -14,12 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from fastcore.script import call_parse
 from torch import Tensor, nn
 
-from .digits import one_sentence
-from .model import Pix2Seq, Pix2SeqConfig
-from .sampling import generate, slot_mask
+from .model import Pix2Seq
+from .model_config import Pix2SeqConfig
+from .sampling import slot_mask
 
 # %% ../nbs/16_export.ipynb #29e93ba8
 class LookOnce(nn.Module):
@@ -130,7 +129,7 @@ def export_model(
     if missing: raise ImportError(f"ONNX needs the packages {', '.join(missing)}: pip install 'pix2seq[export]'")
     out, config = Path(out), model.config
     out.mkdir(parents=True, exist_ok=True)
-    (out/"config.json").write_text(json.dumps(asdict(config), indent=1) + "\\n")
+    (out/"config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     return [file for name in formats for file in _export_as(model, out, *FORMATS[name], batch, num_objects or min(5, config.max_instances))]
 
 @torch.no_grad()
@@ -147,15 +146,3 @@ def _export_as(model, out, suffix, write, load, batch, num_objects): # both file
     finally:
         for file in trial: file.unlink(missing_ok=True)
     return files
-
-# %% ../nbs/16_export.ipynb #5e6ec4f9
-@call_parse
-@one_sentence
-def pix2seq_export(
-    weights:str="digits", # "digits", a folder or a hub id
-    out:str="exported", # folder for the files
-    formats:str="torch,onnx", # "torch", "onnx" or both, with a comma
-    batch:int=1, # images side by side: fixed in the files
-):
-    "Write a model as ONNX and as an exported PyTorch program, and check that each reads the same tokens."
-    for file in export_model(Pix2Seq.from_pretrained(weights), out, tuple(formats.split(",")), batch): print(f"{file} ({file.stat().st_size/1e6:.1f} MB): reads the same tokens")

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import random
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -32,10 +31,12 @@ from torchvision.transforms.v2 import functional as TF
 
 from .bench import machine, machine_roof
 from .boxes import as_boxes
-from .data import CocoDataset, SampleStream, read_image
+from .data import CocoDataset, SampleStream
+from .images import read_image
 from .digits import DigitScenes
 from .recipes import from_recipe
-from .training import TrainConfig, Trainer, set_rates, train_step
+from .train_config import TrainConfig
+from .training import Trainer, set_rates, train_step
 from .transforms import train_transform
 
 # %% ../nbs/20_scale.ipynb #ee71d2d0

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import DecoderBlock
-from .model import Pix2Seq, Pix2SeqConfig
+from .model import Pix2Seq
+from .model_config import Pix2SeqConfig
 from .sampling import Choice, pick
 
 # %% ../nbs/10b_step.ipynb #9431026b
