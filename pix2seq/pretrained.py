@@ -56,13 +56,23 @@ def _of_file(file):
                             + (f", here {file.parent}" if file.name in holds else ""))
 
 # %% ../nbs/11d_pretrained.ipynb #f4bcbd2b
-def _no_such(name):
-    "A sentence with what is spelled like a name that means nothing."
-    folders = map(str, _models_in(Path(name).expanduser().parent))
+def _near(name):
+    "What is spelled like a name, among the names we know and the models here."
+    parent = Path(name).expanduser().parent
+    places = [parent]
+    if not parent.is_dir() and parent.parent.is_dir(): # the slip may be in the folder before
+        beside = {p.name: p for p in parent.parent.iterdir() if p.is_dir()}
+        places = [beside[word] for word in difflib.get_close_matches(parent.name, beside)]
+    folders = [str(model) for place in places for model in _models_in(place)]
     known = [*bundled_weights(), *OFFICIAL, *folders]
-    near = difflib.get_close_matches(str(name), known, 4, 0.5)
-    kinds = f"{', '.join(bundled_weights())}, a folder, a published name such as {next(iter(OFFICIAL))}, owner/name"
-    return f"there is no model {str(name)!r}; " + (f"near it: {', '.join(near)}" if near else f"expected {kinds}")
+    return ", ".join(difflib.get_close_matches(str(name), known, 4, 0.5))
+
+def _no_such(name):
+    "A sentence about a name that means nothing."
+    named = f"{', '.join(bundled_weights())}, a published name such as {next(iter(OFFICIAL))}"
+    near = _near(name)
+    return (f"there is no model {str(name)!r}; " +
+            (f"near it: {near}" if near else f"expected {named}, a folder, or a hub id owner/name"))
 
 # %% ../nbs/11d_pretrained.ipynb #afd9fa48
 def find_model(
@@ -91,4 +101,8 @@ def load_model(
     if download and kind != "hub":
         raise ValueError(f"{', '.join(download)}: for models on the hub only, and {str(name)!r} is none")
     if kind in ("tensorflow", "published"): return Pix2Seq.from_official(place, map_location=map_location)
-    return Pix2Seq.from_pretrained(place, map_location, **download)
+    try: return Pix2Seq.from_pretrained(place, map_location, **download)
+    except FileNotFoundError as e:
+        near = _near(name) if kind == "hub" else ""
+        if not near: raise
+        raise FileNotFoundError(f"{e}; near it: {near}") from e
