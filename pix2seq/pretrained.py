@@ -62,7 +62,7 @@ def _near(name):
     places = [parent]
     if not parent.is_dir() and parent.parent.is_dir(): # the slip may be in the folder before
         beside = {p.name: p for p in parent.parent.iterdir() if p.is_dir()}
-        places = [beside[word] for word in difflib.get_close_matches(parent.name, beside)]
+        places = [beside[word] for word in difflib.get_close_matches(parent.name, beside, 3, 0.5)]
     folders = [str(model) for place in places for model in _models_in(place)]
     known = [*bundled_weights(), *OFFICIAL, *folders]
     return ", ".join(difflib.get_close_matches(str(name), known, 4, 0.5))
