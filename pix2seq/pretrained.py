@@ -56,13 +56,20 @@ def _of_file(file):
                             + (f", here {file.parent}" if file.name in holds else ""))
 
 # %% ../nbs/11d_pretrained.ipynb #f4bcbd2b
+def _spelled_like(path):
+    "Folders here that a path may have meant."
+    places = [Path(path.anchor)]
+    for word in path.parts[bool(path.anchor):]:
+        fitting = [place/word for place in places if (place/word).is_dir()]
+        for place in [] if fitting else places:
+            names = [p.name for p in place.iterdir() if p.is_dir()]
+            fitting += [place/near for near in difflib.get_close_matches(word, names, 3, 0.5)]
+        places = fitting
+    return places
+
 def _near(name):
     "What is spelled like a name, among the names we know and the models here."
-    parent = Path(name).expanduser().parent
-    places = [parent]
-    if not parent.is_dir() and parent.parent.is_dir(): # the slip may be in the folder before
-        beside = {p.name: p for p in parent.parent.iterdir() if p.is_dir()}
-        places = [beside[word] for word in difflib.get_close_matches(parent.name, beside, 3, 0.5)]
+    places = _spelled_like(Path(name).expanduser().parent)
     folders = [str(model) for place in places for model in _models_in(place)]
     known = [*bundled_weights(), *OFFICIAL, *folders]
     return ", ".join(difflib.get_close_matches(str(name), known, 4, 0.5))
