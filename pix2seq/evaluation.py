@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['FIGURES', 'coco_eval', 'figures_of', 'coco_figures', 'class_figures', 'show_precision_recall', 'check_targets',
-           'coco_results', 'save_results', 'target_of', 'load_results', 'detect_dataset', 'detect_sharded',
-           'check_dataset', 'evaluate']
+           'check_dataset', 'coco_results', 'save_results', 'target_of', 'load_results', 'detect_dataset',
+           'detect_sharded', 'evaluate']
 
 # %% ../nbs/11_evaluation.ipynb #c4ccdd16
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 def _xywh(objects):
-    "Left, top, width and height, `[N, 4]` float64; a results file's own numbers where there is one."
+    "Left, top, width and height, `[N, 4]` float64; of a results file, its own numbers."
     if "xywh" in objects: return objects["xywh"]
     return box_convert(objects["boxes"].as_subclass(Tensor).cpu().double(), "xyxy", "xywh")
 
@@ -86,13 +86,14 @@ def _backend(name):
 # %% ../nbs/11_evaluation.ipynb #c96a14af
 def coco_eval(
     detections:list[dict], # for each image `boxes` xyxy in pixels, `labels`, `scores`
-    targets:list[dict], # for each image `boxes`, `labels`, and perhaps `iscrowd`, `area`, `image_id`
-    backend:str="pycocotools", # or `"faster_coco_eval"`, if installed: the same figures in less time
+    targets:list[dict], # for each image `boxes`, `labels`, perhaps `iscrowd`, `area`, `image_id`
+    backend:str="pycocotools", # or `"faster_coco_eval"`, if installed: the same in less time
     max_dets:int=100, # best detections of an image and class that count
 ) -> COCOeval: # the backend's own result, with its precision and recall arrays
-    "Match detections with the truth as COCO does. `ValueError` unless both lists are of one length."
+    "Match detections with the truth as COCO does. `ValueError` for lists of different lengths."
     if len(detections) != len(targets):
-        raise ValueError(f"{len(detections)} images with detections, but {len(targets)} with targets")
+        given = f"{len(detections)} images with detections, but {len(targets)} with targets"
+        raise ValueError(given)
     if type(max_dets) is not int or max_dets < 1:
         raise ValueError(f"max_dets must be a whole number of at least 1, not {max_dets!r}")
     truth, found = [], []
@@ -137,13 +138,14 @@ def coco_figures(
 def class_figures(
     result:COCOeval, # from `coco_eval`
     class_names:tuple[str,...], # a word for each label
-) -> list[dict]: # for each class `name`, `AP`, `AP50` (-1 without a box to find), and `boxes` to find
+) -> list[dict]: # of each class `name`, `AP` and `AP50` (-1 without a box to find), and `boxes`
     "What each class that is there, or was found, contributes to the mean."
     rows = result.cocoGt.dataset["annotations"]
     boxes = Counter(row["category_id"] for row in rows if not row["iscrowd"])
-    precision = result.eval["precision"][..., 0, -1]                                # [10, 101, classes]
-    return [dict(name=class_names[label], AP=_mean(precision[..., k]), AP50=_mean(precision[0, :, k]),
-                 boxes=boxes[label]) for k, label in enumerate(result.params.catIds)]
+    precision = result.eval["precision"][..., 0, -1]                            # [10, 101, classes]
+    return [dict(name=class_names[label], AP=_mean(precision[..., k]),
+                 AP50=_mean(precision[0, :, k]), boxes=boxes[label])
+            for k, label in enumerate(result.params.catIds)]
 
 # %% ../nbs/11_evaluation.ipynb #86eb9a40
 def show_precision_recall(
@@ -157,7 +159,7 @@ def show_precision_recall(
     for iou, style in zip(ious, ("-", "--", ":", "-.")):
         at = np.flatnonzero(np.isclose(result.params.iouThrs, iou))
         if not len(at): raise ValueError(f"COCO's overlaps are 0.5, 0.55, ..., 0.95, not {iou}")
-        precision = result.eval["precision"][at[0], :, :, 0, -1]    # [101, classes]; -1 for absent ones
+        precision = result.eval["precision"][at[0], :, :, 0, -1]  # [101, classes]; -1 if absent
         curve = precision[:, (precision > -1).all(0)]
         if not curve.size: continue
         label = f"IoU {iou:g}: AP {curve.mean():.3f}"
@@ -176,8 +178,30 @@ def check_targets(
     crowds = [target.get("iscrowd", torch.zeros(len(target["labels"]))) for target in targets]
     if not any((crowd == 0).any() for crowd in crowds):
         count = sum(map(len, crowds))
-        raise ValueError(f"the {len(targets)} images hold no box to find, so there is nothing to score"
-                         + (f"; their {count} boxes are crowds, which do not count" if count else ""))
+        crowded = f"; their {count} boxes are crowds, which do not count" if count else ""
+        raise ValueError(f"the {len(targets)} images hold no box to find, "
+                         f"so there is nothing to score{crowded}")
+
+# %% ../nbs/11_evaluation.ipynb #19e399ae
+def _is_lvis(path):
+    "Do the images of a JSON file list what is not on them, as LVIS's do?"
+    keys = b'"neg_category_ids"', b'"not_exhaustive_category_ids"'
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return any(text.find(key) >= 0 for key in keys)
+
+def check_dataset(
+    dataset:Dataset, # what is to be scored; only of a `CocoDataset` anything is known beforehand
+    limit:int|None=None, # so many of its images; by default all
+) -> None:
+    "`ValueError` for data by LVIS's rules, and where no image has a box to find."
+    if not isinstance(dataset, CocoDataset): return
+    if _is_lvis(dataset.path):
+        raise ValueError(f"{dataset.path} is labelled by LVIS's rules, which are not applied here; "
+                         "--out-detections writes results that the package lvis (lvis-api) scores")
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    part = slice(0, int(dataset.starts[count]))
+    whole = dict(labels=dataset.labels[part], iscrowd=dataset.iscrowd[part])
+    if (whole["iscrowd"] != 0).all(): check_targets([whole] + [dict(labels=())]*(count - 1))
 
 # %% ../nbs/11_evaluation.ipynb #9a0daf63
 def coco_results(
@@ -196,12 +220,13 @@ def save_results(
     rows:list[dict], # from `coco_results`, of all images
     path:str|Path, # a JSON file, made or replaced
 ) -> None:
-    "Write a results file. `ValueError`, and nothing is written, for NaN or in place of another file."
+    "Write a results file. `ValueError`, and nothing is written, for NaN or over another file."
     path = Path(path)
     if path.is_file() and not path.read_bytes()[:64].lstrip().startswith(b"["):
         raise ValueError(f"{path} is there and is no results file; nothing was written")
     try: text = json.dumps(rows, allow_nan=False)
-    except ValueError as e: raise ValueError(f"a box or score is not finite; {path} was not written") from e
+    except ValueError as e:
+        raise ValueError(f"a box or score is not finite; {path} was not written") from e
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
@@ -216,8 +241,9 @@ def target_of(
     if not isinstance(dataset, CocoDataset):
         return {name: value for name, value in dataset[i].items() if name != "image"}
     part = slice(*dataset.starts[i:i + 2].tolist())
-    columns = dict(boxes=dataset.boxes, labels=dataset.labels, iscrowd=dataset.iscrowd, area=dataset.area)
-    return {name: array[part] for name, array in columns.items()} | dict(image_id=dataset.image_id(i))
+    arrays = {name: getattr(dataset, name) for name in ("boxes", "labels", "iscrowd", "area")}
+    target = {name: array[part] for name, array in arrays.items()}
+    return dict(target, image_id=dataset.image_id(i))
 
 def _objects(rows, labels):
     "Rows of one image as detections; `xywh` keeps the file's own digits."
@@ -229,26 +255,29 @@ def _objects(rows, labels):
 # %% ../nbs/11_evaluation.ipynb #b5d7a484
 def _finite(numbers, count):
     "Is it a list of so many finite numbers?"
-    kinds = type(numbers) is list and len(numbers) == count and {*map(type, numbers)} <= {int, float}
-    return kinds and all(map(math.isfinite, numbers))
+    if type(numbers) is not list or len(numbers) != count: return False
+    return {*map(type, numbers)} <= {int, float} and all(map(math.isfinite, numbers))
 
 def _unlisted(dataset, image_id):
     "What is wrong with an id that the data set does not have."
-    said, first = f"has the image_id {image_id!r}, which {dataset.path} does not list", dataset.image_id(0)
+    said = f"has the image_id {image_id!r}, which {dataset.path} does not list"
     for i, packed in enumerate(dataset.file_names):
         name = unpack(packed)
         if image_id in (name, Path(name).name, Path(name).stem):
-            return f"{said}; it is the name of a file, and that image has the id {dataset.image_id(i)!r}"
-    return f"{said}; its first id is {first!r}"
+            own = dataset.image_id(i)
+            return f"{said}; it is the name of a file, and that image has the id {own!r}"
+    return f"{said}; its first id is {dataset.image_id(0)!r}"
 
 def _wrong_with(row, dataset, places, labels):
     "What is wrong with a row of a results file, or None."
-    if type(row) is not dict: return f"is {row!r:.60}; expected image_id, category_id, bbox and score"
+    if type(row) is not dict: return f"is {row!r:.60}; expected a dictionary"
     for key in ("image_id", "category_id", "bbox", "score"):
         if key not in row: return f"has no '{key}'"
     if not _finite(row["bbox"], 4) or min(row["bbox"][2:]) < 0:
-        return f"has the bbox {row['bbox']}; expected finite [x, y, width, height], none of a size below 0"
-    if not _finite([row["score"]], 1): return f"has the score {row['score']!r}; expected a finite number"
+        expected = "finite [x, y, width, height], neither size below 0"
+        return f"has the bbox {row['bbox']}; expected {expected}"
+    if not _finite([row["score"]], 1):
+        return f"has the score {row['score']!r}; expected a finite number"
     image, category = row["image_id"], row["category_id"]
     if type(image) not in (int, float, str) or image not in places: return _unlisted(dataset, image)
     if type(category) not in (int, float, str) or category not in labels:
@@ -258,21 +287,25 @@ def _wrong_with(row, dataset, places, labels):
 # %% ../nbs/11_evaluation.ipynb #27066dbb
 def _read_results(path):
     "The rows of a results file."
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a results file")
     try: rows = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError: raise FileNotFoundError(f"{path} does not exist; expected COCO results") from None
     except ValueError as e: raise ValueError(f"{path} is not valid JSON: {e}") from e
     if type(rows) is list: return rows
-    kind = "annotations" if type(rows) is dict and "annotations" in rows else f"a {type(rows).__name__}"
-    raise ValueError(f"{path} holds {kind}; expected a list of image_id, category_id, bbox and score")
+    truth = type(rows) is dict and "annotations" in rows
+    raise ValueError(f"{path} holds {'annotations' if truth else 'no list'}; expected a list "
+                     "of rows with image_id, category_id, bbox and score")
 
 def load_results(
     path:str|Path, # JSON file in COCO's results format
     dataset:CocoDataset, # what its ids mean
     limit:int|None=None, # so many of the data set's images; by default all
-) -> tuple[list[dict],list[dict]]: # detections and targets, image by image, as from `detect_dataset`
-    "Detections of any program. `ValueError` names the first row that does not fit the data set."
+) -> tuple[list[dict],list[dict]]: # detections and targets, as from `detect_dataset`
+    """Detections of any program. `ValueError` names the first row that does not fit the data set,
+    or says why the data set cannot be scored; see `check_dataset`."""
     if not isinstance(dataset, CocoDataset):
-        raise ValueError("a results file is scored against COCO-format annotations; name the data set")
+        raise ValueError("a results file is scored against annotations of a COCO-format data set")
+    check_dataset(dataset, limit)
     places = {dataset.image_id(i): i for i in range(len(dataset))}
     labels = {category: label for label, category in enumerate(dataset.category_ids)}
     by_image = defaultdict(list)
@@ -281,7 +314,8 @@ def load_results(
         if wrong: raise ValueError(f"{path}: row {number} {wrong}")
         by_image[places[row["image_id"]]].append(row)
     images = range(len(dataset) if limit is None else min(limit, len(dataset)))
-    return [_objects(by_image[i], labels) for i in images], [target_of(dataset, i) for i in images]
+    detections = [_objects(by_image[i], labels) for i in images]
+    return detections, [target_of(dataset, i) for i in images]
 
 # %% ../nbs/11_evaluation.ipynb #b771fd36
 class _Readable(Dataset):
@@ -326,7 +360,7 @@ def _join(batches):
 # %% ../nbs/11_evaluation.ipynb #9735b7c9
 def detect_dataset(
     model:Pix2Seq, # what reads
-    dataset:Dataset, # gives dictionaries with `image`, `boxes`, `labels`, perhaps `iscrowd` and `area`
+    dataset:Dataset, # of dictionaries: `image`, `boxes`, `labels`, perhaps `iscrowd` and `area`
     limit:int|None=None, # stop after so many images; by default all
     batch_size:int=50, # images read side by side
     workers:int=0, # processes that load images
@@ -335,9 +369,8 @@ def detect_dataset(
     **options, # see `generate`
 ) -> tuple[list[dict],list[dict]]: # detections and targets of the images that could be read
     "Read every image of a data set; a warning counts those that cannot be read."
-    share = (0, 1)
-    return _join(list(_detect_batches(model, dataset, limit, batch_size, workers, seed, progress, share,
-                                      **options)))
+    how = limit, batch_size, workers, seed, progress, (0, 1)
+    return _join(list(_detect_batches(model, dataset, *how, **options)))
 
 def detect_sharded(
     model:Pix2Seq, # the same on every process
@@ -351,31 +384,11 @@ def detect_sharded(
 ) -> tuple[list[dict],list[dict]]: # the same on every process: what `detect_dataset` gives on one
     "Read a data set with all processes: each takes every n-th batch, and the parts meet."
     share = (accelerator.process_index, accelerator.num_processes)
-    batches = list(_detect_batches(model, dataset, limit, batch_size, workers, seed, False, share,
-                                   **options))
+    how = limit, batch_size, workers, seed, False, share
+    batches = list(_detect_batches(model, dataset, *how, **options))
     if accelerator.num_processes == 1: return _join(batches)
     from accelerate.utils import gather_object # here, since one process has nothing to gather
     return _join(gather_object(batches))
-
-# %% ../nbs/11_evaluation.ipynb #19e399ae
-def _is_lvis(path):
-    "Do the images of a JSON file list what is not on them, as LVIS's do?"
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return any(text.find(key) >= 0 for key in (b'"neg_category_ids"', b'"not_exhaustive_category_ids"'))
-
-def check_dataset(
-    dataset:Dataset, # what is to be scored; only of a `CocoDataset` anything is known beforehand
-    limit:int|None=None, # so many of its images; by default all
-) -> None:
-    "`ValueError` for data by LVIS's rules, and where no image has a box to find."
-    if not isinstance(dataset, CocoDataset): return
-    if _is_lvis(dataset.path):
-        raise ValueError(f"{dataset.path} is labelled by LVIS's rules, which are not applied here: score "
-                         "the results that --out-detections writes with the package lvis (lvis-api)")
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    part = slice(0, int(dataset.starts[count]))
-    whole = dict(labels=dataset.labels[part], iscrowd=dataset.iscrowd[part])
-    if (whole["iscrowd"] != 0).all(): check_targets([whole] + [dict(labels=())]*(count - 1))
 
 # %% ../nbs/11_evaluation.ipynb #87639abd
 def evaluate(

@@ -184,7 +184,7 @@ def test_a_row_that_does_not_fit_is_named(data, tmp_path, change, sentence):
 
 @pytest.mark.parametrize('content, sentence', [
     ('{', 'is not valid JSON'), ('{"annotations": []}', 'holds annotations; expected a list'),
-    ('3', 'holds a int; expected a list'), ('["a"]', "row 1 is 'a'; expected"),
+    ('3', 'holds no list; expected a list'), ('["a"]', "row 1 is 'a'; expected a dictionary"),
     ('[{"image_id": 9, "category_id": 3, "score": 1, "segmentation": []}]', "row 1 has no 'bbox'")])
 def test_what_is_no_results_file(data, tmp_path, content, sentence):
     (tmp_path/'r.json').write_text(content)
