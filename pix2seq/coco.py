@@ -36,7 +36,7 @@ PARTS = (
          815_585_330, 815_000_000, "val2017/*.jpg", 5_000),
     Part("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2",
          19_336_861_798, 19_320_000_000, "train2017/*.jpg", 118_287))
-COUNTS = dict(val2017=(5_000, 36_781), train2017=(118_287, 860_001)) # images and boxes of each split
+COUNTS = dict(val2017=(5_000, 36_781), train2017=(118_287, 860_001)) # of images and boxes
 
 # %% ../nbs/18_coco.ipynb #8468e7f6
 def _count(root, part):
@@ -49,7 +49,8 @@ def _check_split(root, split, counts):
     index, facts = load_index(path)
     found = len(index["image_ids"]), facts["num_boxes"]
     if found == tuple(counts): return None
-    return "{} lists {:,} images and {:,} boxes; expected {:,} and {:,}".format(path, *found, *counts)
+    sentence = "{} lists {:,} images and {:,} boxes; expected {:,} and {:,}"
+    return sentence.format(path, *found, *counts)
 
 def check_coco(
     root:str|Path, # folder of the data set
@@ -107,8 +108,9 @@ def _get_part(root, part, server):
     try:
         if not archive.is_file(): download(url, archive)
     except ConnectionError as e:
-        raise ConnectionError(f"{url} is not here yet ({e.__cause__ or e}); the same command continues "
-                              f"from there, or from a copy brought by hand to {archive.absolute()}") from e
+        raise ConnectionError(f"{url} is not here yet ({e.__cause__ or e}); the same command "
+                              "continues from there, or from a copy brought by hand to "
+                              f"{archive.absolute()}") from e
     _check_md5(archive, part.md5)
     try: _unpack(archive, root, part.wanted)
     except (BadZipFile, zlib.error, EOFError) as e:
@@ -120,21 +122,24 @@ def _get_part(root, part, server):
 # %% ../nbs/18_coco.ipynb #aa5246e3
 def _check_space(root, parts):
     "Is there room for what is unpacked, and for the rest of the largest archive?"
-    def here(part): return sum(f.stat().st_size for f in root.glob(PurePosixPath(part.archive).name + "*"))
+    def here(part):
+        pieces = root.glob(PurePosixPath(part.archive).name + "*")
+        return sum(file.stat().st_size for file in pieces)
     need = sum(part.unpacked for part in parts) + max(part.size - here(part) for part in parts)
     free = shutil.disk_usage(root).free
     if need <= free: return
-    raise OSError(f"{root} has {free/1e9:.1f} GB of room, and {need/1e9:.1f} GB are needed; nothing was fetched")
+    raise OSError(f"{root} has {free/1e9:.1f} GB of room, and {need/1e9:.1f} GB are needed; "
+                  "nothing was fetched")
 
 def get_coco(
     root:str|Path, # folder of the data set; made if absent
     parts:tuple[Part,...]=PARTS, # what should be there
     counts:dict[str,tuple[int,int]]=COUNTS, # images and boxes of each split
 ) -> None:
-    """Fetch and unpack what is missing. Raises `ConnectionError`, `OSError` (a full disk) or `ValueError`
-    (a wrong checksum or count)."""
+    """Fetch and unpack what is missing. Raises `ConnectionError`, `OSError` (a full disk) or
+    `ValueError` (a wrong checksum or count)."""
     root = Path(root)
-    if root.is_file(): raise NotADirectoryError(f"{root} is a file; expected a folder for COCO, old or new")
+    if root.is_file(): raise NotADirectoryError(f"{root} is a file; expected a folder for COCO")
     root.mkdir(parents=True, exist_ok=True)
     server = os.environ.get("PIX2SEQ_COCO", "http://images.cocodataset.org")
     missing = [part for part in parts if _count(root, part) != part.files]

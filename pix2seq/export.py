@@ -48,7 +48,7 @@ class ReadOne(nn.Module):
         m, kept = self.model, []
         x = m.token_embedding[read][:, None] + m.position_embedding[position]     # [B, 1, D]
         places = torch.arange(past.shape[4] + 1)
-        mask = ((places < position) | (places == past.shape[4]))[None]            # the new one is last
+        mask = ((places < position) | (places == past.shape[4]))[None]         # the new one is last
         for i, block in enumerate(m.decoder):
             h = block.norm1(x)
             new = block.self_attention.keys_values(h)
@@ -141,8 +141,8 @@ def _check_formats(formats):
         raise ValueError(f"formats are {', '.join(FORMATS)}, not {asked}")
     missing = [name for name in ONNX_NEEDS if not find_spec(name)] if "onnx" in formats else []
     if missing:
-        raise ValueError(f"ONNX needs the packages {', '.join(missing)}: pip install 'pix2seq[export]', "
-                         "or leave onnx out of the formats")
+        raise ValueError(f"ONNX needs the packages {', '.join(missing)}: "
+                         "pip install 'pix2seq[export]', or leave onnx out of the formats")
 
 def export_model(
     model:Pix2Seq, # in evaluation mode, on the CPU
@@ -151,8 +151,8 @@ def export_model(
     batch:int=1, # images side by side: fixed in the files
     num_objects:int|None=None, # to be compared; by default five, or as many as the model reads
 ) -> list[Path]: # the files
-    """Write a model for other systems. Raises `ValueError`, before anything is written, for formats that
-    are unknown or lack packages, and `RuntimeError` where a file does not read what the model reads."""
+    """Write a model for other systems. Raises `ValueError`, before anything is written, for formats
+    that are unknown or lack packages, and `RuntimeError` where a file reads something else."""
     _check_formats(formats)
     out, config = Path(out), model.config
     count = num_objects or min(5, config.max_instances)
@@ -171,7 +171,8 @@ def _export_as(model, out, suffix, write, load, batch, num_objects):
     try:
         for module, given, file in zip(modules, inputs, trial): write(module.eval(), given, file)
         loaded, images = [load(file) for file in trial], inputs[0][0]
-        ours, theirs = (read_greedily(*pair, images, model.config, num_objects) for pair in (modules, loaded))
+        ours, theirs = (read_greedily(*pair, images, model.config, num_objects)
+                        for pair in (modules, loaded))
         if not torch.equal(ours, theirs):
             first, right = theirs[0, :10].tolist(), ours[0, :10].tolist()
             raise RuntimeError(f"{suffix} reads other tokens than the model: {first} for {right}")

@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
 @patch(as_prop=True)
 def options(self:Found) -> dict: # for `generate`
-    "How to read with such a model: the published ones were evaluated without a grammar of the slots."
+    "How to read with such a model: the published ones were evaluated without the slots' grammar."
     return dict(constrained=False) if self.kind in ("tensorflow", "published") else {}
 
 # %% ../nbs/11d_pretrained.ipynb #b7b95037
@@ -36,16 +36,18 @@ def _saved_in(folder):
 def _models_in(folder):
     "Folders right below that hold a model."
     if not folder.is_dir(): return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and (_saved_in(p) or any(p.glob("*.index"))))
+    folders = sorted(p for p in folder.iterdir() if p.is_dir())
+    return [p for p in folders if _saved_in(p) or any(p.glob("*.index"))]
 
 def _in_folder(folder):
     "What a folder holds, or a sentence that says what it should hold."
     if saved := _saved_in(folder): return Found("saved", saved)
-    if any(folder.glob("*.index")) or (folder/"checkpoint").is_file(): return Found("tensorflow", folder)
+    if any(folder.glob("*.index")) or (folder/"checkpoint").is_file():
+        return Found("tensorflow", folder)
     inside = ", ".join(map(str, _models_in(folder)[:5]))
-    raise FileNotFoundError(
-        f"{folder} holds no model: expected model.safetensors with config.json, a run's checkpoint folder, "
-        f"or a TensorFlow checkpoint's .index file" + (f"; there is one in {inside}" if inside else ""))
+    raise FileNotFoundError(f"{folder} holds no model: expected model.safetensors and config.json, "
+                            "a run's checkpoint folder, or a TensorFlow checkpoint's .index file"
+                            + (f"; there is one in {inside}" if inside else ""))
 
 def _of_file(file):
     "What a file belongs to: a TensorFlow checkpoint, or a sentence."
@@ -85,8 +87,8 @@ def _no_such(name):
 def find_model(
     name:str|Path, # what a person calls it; see the table above
 ) -> Found: # what it means
-    """Decide what a name means, from its form and the disk alone. Raises `ValueError` if there is none,
-    and `FileNotFoundError` with near matches."""
+    """Decide what a name means, from its form and the disk alone. Raises `ValueError` if there is
+    none, and `FileNotFoundError` with near matches."""
     if not isinstance(name, (str, Path)) or not str(name).strip():
         raise ValueError(f"a model has a name, such as 'digits', or a folder; this is {name!r}")
     if str(name) in bundled_weights(): return Found("saved", bundled_weights()[str(name)])
@@ -103,11 +105,13 @@ def load_model(
     map_location:str|torch.device="cpu", # where to put it
     **download, # for a hub id alone, see `huggingface_hub.hf_hub_download`: `revision`, `token`, …
 ) -> Pix2Seq: # in evaluation mode
-    "A model by any name. Raises `ValueError` or `OSError` with what is wrong, which file, and what to do."
+    "A model by any name. Raises `ValueError` or `OSError`: what is wrong, which file, what to do."
     kind, place = find_model(name)
     if download and kind != "hub":
-        raise ValueError(f"{', '.join(download)}: for models on the hub only, and {str(name)!r} is none")
-    if kind in ("tensorflow", "published"): return Pix2Seq.from_official(place, map_location=map_location)
+        options = ", ".join(download)
+        raise ValueError(f"{options}: for models on the hub only, and {str(name)!r} is none")
+    if kind in ("tensorflow", "published"):
+        return Pix2Seq.from_official(place, map_location=map_location)
     try: return Pix2Seq.from_pretrained(place, map_location, **download)
     except FileNotFoundError as e:
         near = _near(name) if kind == "hub" else ""
