@@ -33,10 +33,12 @@ from .model import Pix2Seq
 from .model_config import PRESETS, Pix2SeqConfig
 
 # %% ../nbs/11c_official.ipynb #60a6b789
-def _masked(crc): # as LevelDB and TensorFlow store a checksum
+def _masked(crc):
+    "As LevelDB and TensorFlow store a checksum."
     return (((crc >> 15) | (crc << 17)) + 0xa282ead8) & 0xffffffff
 
-def _varints(data, at, count): # -> so many numbers, and where they end
+def _varints(data, at, count):
+    "So many numbers, and where they end."
     numbers = []
     for _ in range(count):
         number = shift = 0
@@ -44,19 +46,20 @@ def _varints(data, at, count): # -> so many numbers, and where they end
             if at >= len(data): raise ValueError("it ends within a number")
             byte, at = data[at], at + 1
             number, shift = number | (byte & 127) << shift, shift + 7
-            if byte < 128: break                                                       # the high bit says that more bits follow
+            if byte < 128: break                                # the high bit says that more follow
         numbers.append(number)
     return numbers, at
 
 # %% ../nbs/11c_official.ipynb #89657eab
-def _block(data, offset, size): # of a LevelDB table -> pairs of key and value
+def _block(data, offset, size):
+    "Of a LevelDB table: pairs of key and value."
     block = data[offset:offset + size + 5]
     if size < 4 or len(block) < size + 5: raise ValueError("it is cut off")
     if _masked(google_crc32c.value(block[:-4])) != int.from_bytes(block[-4:], "little"):
         raise ValueError("a block does not have its checksum: a byte has changed")
     if block[size]: raise ValueError("it is compressed, which TensorFlow's are not")
-    end = size - 4 - 4*int.from_bytes(block[size - 4:size], "little")                   # restart points, and how many there are
-    key, at = b"", 0
+    restarts = int.from_bytes(block[size - 4:size], "little")    # points where a search may begin
+    end, key, at = size - 4 - 4*restarts, b"", 0
     while at < end:
         (shared, fresh, length), at = _varints(block, at, 3)
         key = key[:shared] + block[at:at + fresh]
@@ -73,152 +76,187 @@ class Entry(NamedTuple):
     size:int # its bytes
     crc:int # their masked checksum
 
-def _message(data): # a protocol buffer -> the values of each field, by its number
+def _message(data):
+    "A protocol buffer as the values of each field, by its number."
     found, at = {}, 0
     while at < len(data):
         (tag,), at = _varints(data, at, 1)
         if tag & 7 == 0: (value,), at = _varints(data, at, 1)
-        elif tag & 7 == 2: (size,), at = _varints(data, at, 1); value, at = data[at:at + size], at + size
+        elif tag & 7 == 2:
+            (size,), at = _varints(data, at, 1)
+            value, at = data[at:at + size], at + size
         elif tag & 7 == 5: value, at = int.from_bytes(data[at:at + 4], "little"), at + 4
         else: raise ValueError("it holds a value of an unknown kind")
         found.setdefault(tag >> 3, []).append(value)
     return found
 
 def _entry(data):
+    "What a row of the table says about a variable."
     message = _message(data)
     dtype, shard, offset, size, crc = (message.get(field, [0])[0] for field in (1, 3, 4, 5, 6))
-    sides = _message(message.get(2, [b""])[0]).get(2, [])                               # the sizes of a shape are messages of their own
-    return Entry(dtype, tuple(_message(side).get(1, [0])[0] for side in sides), shard, offset, size, crc)
+    sides = _message(message.get(2, [b""])[0]).get(2, [])        # each side is a message of its own
+    shape = tuple(_message(side).get(1, [0])[0] for side in sides)
+    return Entry(dtype, shape, shard, offset, size, crc)
 
 # %% ../nbs/11c_official.ipynb #f520d0a7
 def read_index(
     file:Path, # `….index`
 ) -> tuple[int,dict[str,Entry]]: # number of shards, and the variables by key
-    "The table of a checkpoint's variables. Raises `ValueError` if the file is not whole, or something else."
+    "The table of a checkpoint's variables. Raises `ValueError` if it is not a whole one."
     data, rows = file.read_bytes(), {}
     try:
-        if data[-8:] != bytes.fromhex("57fb808b247547db"): raise ValueError("it does not end with LevelDB's mark")
+        if data[-8:] != bytes.fromhex("57fb808b247547db"):
+            raise ValueError("it does not end with LevelDB's mark")
         (_, _, *table), _ = _varints(data[-48:], 0, 4)
         for _, place in _block(data, *table): rows |= _block(data, *_varints(place, 0, 2)[0])
         header = _message(rows.pop(b"", b""))
         entries = {key.decode(): _entry(value) for key, value in rows.items()}
-        if 1 not in header or header.get(2, [0]) != [0]: raise ValueError("it has no header, or one for another order of bytes")
+        if 1 not in header or header.get(2, [0]) != [0]:
+            raise ValueError("it has no header, or one for another order of bytes")
         return header[1][0], entries
-    except (ValueError, TypeError) as e: raise ValueError(f"{file} is not a whole index of a TensorFlow checkpoint: {e}") from e
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"{file} is not a whole index of a TensorFlow checkpoint: {e}") from e
 
 # %% ../nbs/11c_official.ipynb #e3a7ab6f
+def _newest_prefix(folder):
+    "The prefix of a folder's newest or only checkpoint."
+    state, indexes = folder/"checkpoint", sorted(folder.glob("*.index"))
+    text = state.read_text() if state.is_file() else ""
+    if newest := re.search(r'^model_checkpoint_path: "(.+)"', text, re.M):
+        return folder/Path(newest[1]).name
+    if len(indexes) == 1: return indexes[0].with_suffix("")
+    raise FileNotFoundError(f"{folder} holds no TensorFlow checkpoint, or several: expected a file "
+                            "'checkpoint' that names the newest, or a single .index file")
+
 def checkpoint_prefix(
     path:str|Path, # a folder, a prefix `…/ckpt-6`, or one of the files
 ) -> Path: # the prefix
     "Find a checkpoint. Raises `FileNotFoundError` with what is missing."
     prefix = Path(re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path)))
-    if Path(path).is_dir():
-        state, indexes = Path(path)/"checkpoint", sorted(Path(path).glob("*.index"))
-        newest = re.search(r'^model_checkpoint_path: "(.+)"', state.read_text(), re.M) if state.is_file() else None
-        if newest: prefix = Path(path)/Path(newest[1]).name
-        elif len(indexes) == 1: prefix = indexes[0].with_suffix("")
-        else: raise FileNotFoundError(f"{path} holds no TensorFlow checkpoint, or several: expected a file 'checkpoint' that names the newest, or a single .index file")
+    if Path(path).is_dir(): prefix = _newest_prefix(Path(path))
     if not Path(f"{prefix}.index").is_file():
-        raise FileNotFoundError(f"{prefix}.index does not exist; a checkpoint is that file together with {prefix.name}.data-00000-of-00001")
+        raise FileNotFoundError(f"{prefix}.index does not exist; a checkpoint is that file "
+                                f"together with {prefix.name}.data-00000-of-00001")
     return prefix
 
 # %% ../nbs/11c_official.ipynb #0c60af5a
-_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number of a type: numpy's name
+_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
 _STRING = 7
 
-def _checksum(entry, data): # as TensorFlow computes it
+def _checksum(entry, data):
+    "As TensorFlow computes it."
     if entry.dtype != _STRING: return google_crc32c.value(data)
     lengths, at = _varints(data, 0, prod(entry.shape))
-    return google_crc32c.extend(google_crc32c.value(np.array(lengths).astype("<u4").tobytes()), data[at:])
+    sizes = np.array(lengths).astype("<u4").tobytes()
+    return google_crc32c.extend(google_crc32c.value(sizes), data[at:])
 
 # %% ../nbs/11c_official.ipynb #82ef40b3
 class TensorFlowCheckpoint:
-    "A checkpoint that TensorFlow wrote, opened without TensorFlow. Raises `FileNotFoundError` or `ValueError` if it is not whole."
+    """A checkpoint that TensorFlow wrote, opened without TensorFlow. Raises `FileNotFoundError` or
+    `ValueError` if it is not whole."""
     def __init__(self,
         path:str|Path, # see `checkpoint_prefix`
     ):
         self.prefix = checkpoint_prefix(path)
         count, self.entries = read_index(Path(f"{self.prefix}.index"))
         self.shards = [Path(f"{self.prefix}.data-{i:05d}-of-{count:05d}") for i in range(count)]
-        for i, shard in enumerate(self.shards):
-            if not shard.is_file(): raise FileNotFoundError(f"{shard} does not exist, but {self.prefix.name}.index speaks of it")
-            end, size = max((e.offset + e.size for e in self.entries.values() if e.shard == i), default=0), shard.stat().st_size
-            if size < end: raise ValueError(f"{shard} is cut off: it has {size:,} of {end:,} bytes")
+        for i, shard in enumerate(self.shards): self._check_length(i, shard)
 
-    def read(self, key:str) -> bytes: # of a variable, as they are
+    def _check_length(self, i, shard):
+        "A shard is there, and as long as the table says."
+        if not shard.is_file():
+            said = f"{shard} does not exist, but {self.prefix.name}.index speaks of it"
+            raise FileNotFoundError(said)
+        ends = [e.offset + e.size for e in self.entries.values() if e.shard == i]
+        end, size = max(ends, default=0), shard.stat().st_size
+        if size < end: raise ValueError(f"{shard} is cut off: it has {size:,} of {end:,} bytes")
+
+    def read(self,
+        key:str, # of a variable
+    ) -> bytes: # as they are
         "The bytes of a variable; `ValueError` if they do not have their checksum."
         entry = self.entries[key]
-        with self.shards[entry.shard].open("rb") as file:
+        shard = self.shards[entry.shard]
+        with shard.open("rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.size)
         if _masked(_checksum(entry, data)) != entry.crc:
-            raise ValueError(f"{self.shards[entry.shard]} is damaged: {key} does not have its checksum")
+            raise ValueError(f"{shard} is damaged: {key} does not have its checksum")
         return data
 
     def __getitem__(self, key:str) -> np.ndarray: # of the variable's shape
         entry = self.entries[key]
-        if entry.dtype not in _DTYPES: raise ValueError(f"{key} in {self.prefix} is of TensorFlow's type {entry.dtype}; expected numbers")
+        if entry.dtype not in _DTYPES:
+            kind = f"of TensorFlow's type {entry.dtype}; expected numbers"
+            raise ValueError(f"{key} in {self.prefix} is {kind}")
         return np.frombuffer(self.read(key), _DTYPES[entry.dtype]).reshape(entry.shape)
 
 # %% ../nbs/11c_official.ipynb #cd4876a5
 NAMES = """
-encoder/resnet/initial_conv_relu_max_pool/0/conv2d                          encoder.backbone.conv1
-encoder/resnet/initial_conv_relu_max_pool/2/bn                              encoder.backbone.bn1
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/0/conv2d  encoder.backbone.layerG.#.conv1
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/1/bn      encoder.backbone.layerG.#.bn1
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/3/conv2d  encoder.backbone.layerG.#.conv2
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/4/bn      encoder.backbone.layerG.#.bn2
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/6/conv2d  encoder.backbone.layerG.#.conv3
-encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/7/bn      encoder.backbone.layerG.#.bn3
-encoder/resnet/block_groups/G/layers/#/projection_layers/0/conv2d           encoder.backbone.layerG.#.downsample.0
-encoder/resnet/block_groups/G/layers/#/projection_layers/1/bn               encoder.backbone.layerG.#.downsample.1
-encoder/stem_projection                                                     encoder.stem.1
-encoder/stem_conv                                                           encoder.backbone
-encoder/stem_ln                                                             encoder.stem_norm
-encoder/transformer_encoder/enc_layers/#/mha_ln                             encoder.blocks.#.norm1
-encoder/transformer_encoder/enc_layers/#/mha/_@_dense                       encoder.blocks.#.attention.@
-encoder/transformer_encoder/enc_layers/#/mlp/layernorms/0                   encoder.blocks.#.norm2
-encoder/transformer_encoder/enc_layers/#/mlp/mlp_layers/0/dense1            encoder.blocks.#.mlp.0
-encoder/transformer_encoder/enc_layers/#/mlp/mlp_layers/0/dense2            encoder.blocks.#.mlp.3
-encoder/output_ln                                                           encoder.norm
-proj                                                                        proj
-proj_ln                                                                     proj_norm
-proj_mlp/layernorms/0                                                       proj_mlp_norm
-proj_mlp/mlp_layers/0/dense1                                                proj_mlp.0
-proj_mlp/mlp_layers/0/dense2                                                proj_mlp.3
-decoder/ar_decoder.Stoken_embedding                                         token_embedding
-decoder/ar_decoder.Sseq_pos_embedding                                       position_embedding
-decoder/ar_decoder.Soutp_bias                                               output_bias
-decoder/decoder/dec_layers/#/self_ln                                        decoder.#.norm1
-decoder/decoder/dec_layers/#/self_mha/_@_dense                              decoder.#.self_attention.@
-decoder/decoder/dec_layers/#/cross_ln                                       decoder.#.norm2
-decoder/decoder/dec_layers/#/cross_mha/_@_dense                             decoder.#.cross_attention.@
-decoder/decoder/dec_layers/#/mlp/layernorms/0                               decoder.#.norm3
-decoder/decoder/dec_layers/#/mlp/mlp_layers/0/dense1                        decoder.#.mlp.0
-decoder/decoder/dec_layers/#/mlp/mlp_layers/0/dense2                        decoder.#.mlp.3
-decoder/output_ln                                                           norm
+encoder/resnet/initial_conv_relu_max_pool/0/conv2d                         encoder.backbone.conv1
+encoder/resnet/initial_conv_relu_max_pool/2/bn                             encoder.backbone.bn1
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/0/conv2d encoder.backbone.G#.conv1
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/1/bn     encoder.backbone.G#.bn1
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/3/conv2d encoder.backbone.G#.conv2
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/4/bn     encoder.backbone.G#.bn2
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/6/conv2d encoder.backbone.G#.conv3
+encoder/resnet/block_groups/G/layers/#/conv_relu_dropblock_layers/7/bn     encoder.backbone.G#.bn3
+encoder/resnet/block_groups/G/layers/#/projection_layers/0/conv2d  encoder.backbone.G#.downsample.0
+encoder/resnet/block_groups/G/layers/#/projection_layers/1/bn      encoder.backbone.G#.downsample.1
+encoder/stem_projection                                             encoder.stem.1
+encoder/stem_conv                                                   encoder.backbone
+encoder/stem_ln                                                     encoder.stem_norm
+encoder/transformer_encoder/enc_layers/#/mha_ln                     encoder.blocks.#.norm1
+encoder/transformer_encoder/enc_layers/#/mha/_@_dense               encoder.blocks.#.attention.@
+encoder/transformer_encoder/enc_layers/#/mlp/layernorms/0           encoder.blocks.#.norm2
+encoder/transformer_encoder/enc_layers/#/mlp/mlp_layers/0/dense1    encoder.blocks.#.mlp.0
+encoder/transformer_encoder/enc_layers/#/mlp/mlp_layers/0/dense2    encoder.blocks.#.mlp.3
+encoder/output_ln                                                   encoder.norm
+proj                                                                proj
+proj_ln                                                             proj_norm
+proj_mlp/layernorms/0                                               proj_mlp_norm
+proj_mlp/mlp_layers/0/dense1                                        proj_mlp.0
+proj_mlp/mlp_layers/0/dense2                                        proj_mlp.3
+decoder/ar_decoder.Stoken_embedding                                 token_embedding
+decoder/ar_decoder.Sseq_pos_embedding                               position_embedding
+decoder/ar_decoder.Soutp_bias                                       output_bias
+decoder/decoder/dec_layers/#/self_ln                                decoder.#.norm1
+decoder/decoder/dec_layers/#/self_mha/_@_dense                      decoder.#.self_attention.@
+decoder/decoder/dec_layers/#/cross_ln                               decoder.#.norm2
+decoder/decoder/dec_layers/#/cross_mha/_@_dense                     decoder.#.cross_attention.@
+decoder/decoder/dec_layers/#/mlp/layernorms/0                       decoder.#.norm3
+decoder/decoder/dec_layers/#/mlp/mlp_layers/0/dense1                decoder.#.mlp.0
+decoder/decoder/dec_layers/#/mlp/mlp_layers/0/dense2                decoder.#.mlp.3
+decoder/output_ln                                                   norm
 """
 
 # %% ../nbs/11c_official.ipynb #2c6567be
-_VALUES = dict(kernel="weight", bias="bias", gamma="weight", beta="bias", moving_mean="running_mean", moving_variance="running_var")
+_VALUES = dict(kernel="weight", bias="bias", gamma="weight", beta="bias",
+               moving_mean="running_mean", moving_variance="running_var")
 _NORM = dict(weight="gamma", bias="beta", running_mean="moving_mean", running_var="moving_variance")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
-def _rows(): # the table with its groups written out
+def _rows():
+    "The table with its groups written out."
     for row in NAMES.split("\n")[1:-1]:
         theirs, ours = row.split()
-        for g in range(4 if "/G/" in theirs else 1): yield theirs.replace("/G/", f"/{g}/"), ours.replace("layerG", f"layer{g + 1}")
+        for g in range(4 if "/G/" in theirs else 1):
+            yield theirs.replace("/G/", f"/{g}/"), ours.replace(".G#", f".layer{g + 1}.#")
 
-def _translate(name, table): # by the row that fits; None if there is none
+def _translate(name, table):
+    "By the row that fits; None if there is none."
     for pattern, words in table:
         if match := pattern.fullmatch(name):
             for found in match.groups(): words = re.sub("[#@]", found, words, count=1)
             return words
 
-def _patterns(rows): # a pattern for the first of each pair
-    return [(re.compile(re.escape(a).replace(r"\#", r"(\d+)").replace("@", "(query|key|value|output)")), b) for a, b in rows]
+def _pattern(name):
+    "What fits a row: any number for `#`, a part of an attention for `@`."
+    numbered = re.escape(name).replace(r"\#", r"(\d+)")
+    return re.compile(numbered.replace("@", "(query|key|value|output)"))
 
-_TO_OURS, _TO_THEIRS = _patterns(_rows()), _patterns((ours, theirs) for theirs, ours in _rows())
+_TO_OURS = [(_pattern(theirs), ours) for theirs, ours in _rows()]
+_TO_THEIRS = [(_pattern(ours), theirs) for theirs, ours in _rows()]
 
 # %% ../nbs/11c_official.ipynb #53e9877d
 def our_name(
@@ -236,16 +274,19 @@ def published_name(
 ) -> str: # key in a published checkpoint
     "Our name to the published one."
     place, _, value = name.rpartition(".")
-    theirs = _translate(place, _TO_THEIRS) if place else _translate(name, _TO_THEIRS)
-    if place: theirs += "/" + (_NORM[value] if re.search("(ln|bn|layernorms/0)$", theirs) else dict(weight="kernel", bias="bias")[value])
-    return f"model/{theirs}{_SUFFIX}"
+    if not place: return f"model/{_translate(name, _TO_THEIRS)}{_SUFFIX}"
+    theirs = _translate(place, _TO_THEIRS)
+    is_norm = re.search("(ln|bn|layernorms/0)$", theirs)
+    words = _NORM if is_norm else dict(weight="kernel", bias="bias")
+    return f"model/{theirs}/{words[value]}{_SUFFIX}"
 
 # %% ../nbs/11c_official.ipynb #656f3ef3
 def is_training_state(
     key:str, # in a published checkpoint
 ) -> bool:
-    "What training needs and the model does not: the optimizer's state, counters, the description of the objects."
-    return key.startswith(("optimizer/", "global_step", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")) or "/.OPTIMIZER_SLOT/" in key
+    "What training needs and the model does not: the optimizer's state, counters, a description."
+    starts = "optimizer/", "global_step", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH"
+    return key.startswith(starts) or "/.OPTIMIZER_SLOT/" in key
 
 # %% ../nbs/11c_official.ipynb #c15c0b9c
 def as_weight(
@@ -253,35 +294,56 @@ def as_weight(
     value:np.ndarray, # a published variable
 ) -> np.ndarray: # a view with the axes in our order
     "A published variable in the shape that ours has."
-    if name.endswith("bias"): return value.reshape(-1)                                     # an attention's is [H, K]
-    if value.ndim == 4: return value.transpose(3, 2, 0, 1)                                # [rows, cols, in, out] -> [out, in, rows, cols]
-    if value.ndim == 3: value = value.reshape((-1, value.shape[2]) if ".output." in name else (len(value), -1))
-    return value.T if name.endswith("weight") else value                                  # embeddings stay as they are
+    if name.endswith("bias"): return value.reshape(-1)       # an attention's is [H, K]
+    if value.ndim == 4: return value.transpose(3, 2, 0, 1)   # [rows, cols, in, out] to [out, in, …]
+    if value.ndim == 3:
+        merged = (-1, value.shape[2]) if ".output." in name else (len(value), -1)
+        value = value.reshape(merged)
+    return value.T if name.endswith("weight") else value     # embeddings stay as they are
 
 # %% ../nbs/11c_official.ipynb #7a6f2867
+def _side(shapes, name, axis, axes):
+    "One length of a variable's shape."
+    if len(shapes[name]) == axes: return shapes[name][axis]
+    key = published_name(name).removesuffix(_SUFFIX)
+    raise ValueError(f"{key} has the shape {list(shapes[name])}; expected {axes} axes")
+
+def _count(shapes, start):
+    "How many parts there are behind these first letters of a name."
+    return len({name[len(start):].split(".")[0] for name in shapes if name.startswith(start)})
+
+def _transformer(shapes, half, blocks, attention):
+    "Fields of an encoder or a decoder."
+    query = f"{blocks}.0.{attention}.query.weight"               # [D, H, K]
+    mlp = f"{blocks}.0.mlp.0.weight"                             # [D, hidden]
+    sizes = dict(layers=_count(shapes, f"{blocks}."), dim=_side(shapes, query, 0, 3),
+                 heads=_side(shapes, query, 1, 3), mlp_dim=_side(shapes, mlp, 1, 2))
+    return {f"{half}_{name}": size for name, size in sizes.items()}
+
+def _backbone(shapes):
+    "Fields of a ResNet or of patches."
+    patches, stem = "encoder.backbone.weight", "encoder.backbone.conv1.weight"
+    if patches in shapes: return dict(backbone="vit", patch_size=_side(shapes, patches, 0, 4))
+    depths = (_count(shapes, f"encoder.backbone.layer{g}.") for g in range(1, 5))
+    return dict(backbone="resnet", resnet_depths=tuple(filter(None, depths)),
+                resnet_width=_side(shapes, stem, 3, 4))
+
 def shape_fields(
     shapes:dict[str,tuple[int,...]], # published shapes, by our names
 ) -> dict: # fields of a `Pix2SeqConfig`
-    "What the shapes of a checkpoint say about its model. Raises `KeyError` for a variable that is absent, `ValueError` for one of another rank."
-    def side(name, axis, axes):
-        if len(shapes[name]) != axes: raise ValueError(f"{published_name(name).removesuffix(_SUFFIX)} has the shape {list(shapes[name])}; expected {axes} axes")
-        return shapes[name][axis]
-    def count(start): return len({name[len(start):].split(".")[0] for name in shapes if name.startswith(start)})
-    def transformer(half, blocks, attention):
-        query, mlp = f"{blocks}.0.{attention}.query.weight", f"{blocks}.0.mlp.0.weight"    # [D, H, K], [D, hidden]
-        return {f"{half}_layers": count(f"{blocks}."), f"{half}_dim": side(query, 0, 3), f"{half}_heads": side(query, 1, 3), f"{half}_mlp_dim": side(mlp, 1, 2)}
-    if "encoder.backbone.weight" in shapes: backbone = dict(backbone="vit", patch_size=side("encoder.backbone.weight", 0, 4))
-    else:
-        depths = tuple(filter(None, (count(f"encoder.backbone.layer{g}.") for g in range(1, 5))))
-        backbone = dict(backbone="resnet", resnet_depths=depths, resnet_width=side("encoder.backbone.conv1.weight", 3, 4))
-    return dict(**backbone, **transformer("encoder", "encoder.blocks", "attention"), **transformer("decoder", "decoder", "self_attention"),
-                max_seq_len=side("position_embedding", 0, 2), vocab_size=side("token_embedding", 0, 2))
+    """What the shapes of a checkpoint say about its model. Raises `KeyError` for a variable that is
+    absent, `ValueError` for one of another rank."""
+    return _backbone(shapes) | dict(
+        **_transformer(shapes, "encoder", "encoder.blocks", "attention"),
+        **_transformer(shapes, "decoder", "decoder", "self_attention"),
+        max_seq_len=_side(shapes, "position_embedding", 0, 2),
+        vocab_size=_side(shapes, "token_embedding", 0, 2))
 
 # %% ../nbs/11c_official.ipynb #101e5bc5
 def coco_classes() -> dict: # `num_classes`, `class_names` and `category_ids` for a `Pix2SeqConfig`
     "COCO's classes under COCO's own ids: 80 names among 91 numbers, each other number as a word."
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights # for names alone
-    words = Weights.COCO_V1.meta["categories"]                      # torchvision counts the same way
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights # for names
+    words = Weights.COCO_V1.meta["categories"]                   # torchvision counts the same way
     unnamed = "__background__", "N/A"
     names = tuple(str(i) if word in unnamed else word for i, word in enumerate(words))
     return dict(num_classes=len(names), class_names=names, category_ids=tuple(range(len(names))))
@@ -289,62 +351,90 @@ def coco_classes() -> dict: # `num_classes`, `class_names` and `category_ids` fo
 # %% ../nbs/11c_official.ipynb #e85ad866
 def official_config(
     shapes:dict[str,tuple[int,...]], # published shapes, by our names
-    folder:str="", # where the checkpoint lies: the size and the data set in its name are the defaults
+    folder:str="", # where the checkpoint lies: its name tells the size and the data set
     preset:str|None=None, # a key of `PRESETS` to be sure of, or to say that it is a DC5 form
-    image_size:int|tuple[int,int]|None=None, # height and width of the canvas; by default as in `folder`, or 640×640
+    image_size:int|tuple[int,int]|None=None, # of the canvas; by default as in `folder`, or 640×640
     **given, # other fields of `Pix2SeqConfig`
 ) -> Pix2SeqConfig:
-    "The config of a published model. Raises `ValueError` for what contradicts the shapes, or itself."
+    "The config of a published model. Raises `ValueError` for what contradicts the shapes or itself."
     found = shape_fields(shapes)
+    if preset: given.setdefault("resnet_dilate_last", Pix2SeqConfig.from_name(preset).resnet_dilate_last)
+    _compare_fields(found, preset, given)
+    classes = {} if "num_classes" in given else _classes(folder)
+    size = _image_size(folder, image_size, found.get("patch_size", 1))
+    objects = min(100, found["max_seq_len"]//5)
+    return Pix2SeqConfig().override(**found | dict(image_size=size, max_instances=objects) | classes | given)
+
+def _compare_fields(found, preset, given):
+    "`ValueError` if the shapes say otherwise than the caller or the preset."
     asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     if preset:
-        whole = Pix2SeqConfig.from_name(preset)
-        asked = {name: getattr(whole, name) for name in found if name not in ("max_seq_len", "vocab_size")} | asked
-        given.setdefault("resnet_dilate_last", whole.resnet_dilate_last)
-    wrong = [f"{name} is {found[name]}, not {asked[name]}" for name in found if name in asked and asked[name] != found[name]]
+        whole, free = Pix2SeqConfig.from_name(preset), ("max_seq_len", "vocab_size")
+        asked = {name: getattr(whole, name) for name in found if name not in free} | asked
+    wrong = [f"{name} is {value}, not {asked[name]}" for name, value in found.items()
+             if name in asked and asked[name] != value]
     if wrong: raise ValueError(f"by the shapes of the checkpoint, {'; '.join(wrong)}")
-    classes = {} if "num_classes" in given else dict(num_classes=900) if "obj365" in folder else coco_classes()
-    size = _image_size(folder, image_size, found.get("patch_size", 1))
-    return Pix2SeqConfig().override(**(found | dict(image_size=size, max_instances=min(100, found["max_seq_len"]//5)) | classes | given))
 
-def _image_size(folder, given, least): # height and width, checked
+def _classes(folder):
+    "COCO's, or Objects365's, whose names were not published."
+    return dict(num_classes=900) if "obj365" in folder else coco_classes()
+
+# %% ../nbs/11c_official.ipynb #9a150dc3
+def _image_size(folder, given, least):
+    "Height and width, checked."
     found = re.findall(r"(?<![a-z\d])(\d+)x(\d+)(?![a-z\d])", folder)
     trained = tuple(map(int, found[-1])) if found else None
     size = trained or (640, 640) if given is None else given
     size = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(size) != 2 or not all(isinstance(side, int) and side >= least for side in size):
-        raise ValueError(f"image_size must be a height and a width of at least {least} pixels, not {given}")
-    if trained and size != trained: warnings.warn(f"{folder} was trained on images of {trained[0]}x{trained[1]} pixels and now gets {size[0]}x{size[1]}")
+        sides = f"a height and a width of at least {least} pixels"
+        raise ValueError(f"image_size must be {sides}, not {given}")
+    if trained and size != trained:
+        pixels = f"images of {trained[0]}x{trained[1]} pixels and now gets {size[0]}x{size[1]}"
+        warnings.warn(f"{folder} was trained on {pixels}")
     return size
 
 # %% ../nbs/11c_official.ipynb #a3b903ea
 _FOLDERS = dict(resnet50="resnet", resnet50_c4="resnetc", vit_b="vit_b", vit_l="vit_l")
-OFFICIAL = {f"coco-{model}-{size}": f"coco_det_finetune/{folder}_{size}x{size}" for model, folder in _FOLDERS.items() for size in (640, 1024, 1333)}
-OFFICIAL |= {f"obj365-{model}-640": f"obj365_pretrain/{folder}_640x640_b256_s400k" for model, folder in _FOLDERS.items()}
-OFFICIAL |= {f"multitask-vit_b-{size}": f"multi_task/ckpt/vit_b_{size}x{size}" for size in (640, 1024)}
+_TASKS = {"coco": ("coco_det_finetune/{}_{}x{}", (640, 1024, 1333)),
+          "obj365": ("obj365_pretrain/{}_{}x{}_b256_s400k", (640,))}
+OFFICIAL = {f"{data}-{model}-{size}": place.format(folder, size, size)
+            for data, (place, sizes) in _TASKS.items()
+            for model, folder in _FOLDERS.items() for size in sizes}
+OFFICIAL |= {f"multitask-vit_b-{n}": f"multi_task/ckpt/vit_b_{n}x{n}" for n in (640, 1024)}
 
 # %% ../nbs/11c_official.ipynb #1367cdd2
-def _promised(headers): # the checksum that Google's storage gives with a file; None from other servers
+def _promised(headers):
+    "The checksum that Google's storage gives with a file; None from other servers."
     parts = ",".join(headers.get_all("x-goog-hash", [])).replace(" ", "").split(",")
     found = [part[len("crc32c="):] for part in parts if part.startswith("crc32c=")]
     return int.from_bytes(base64.b64decode(found[0]), "big") if found else None
 
-def _fetch_rest(url, part): # append what is missing to `part` -> the checksum that the whole must have
+def _fetch_rest(url, part):
+    "Append what is missing to `part`, and give the checksum that the whole must have."
     start = part.stat().st_size if part.exists() else 0
-    with urlopen(Request(url, headers={"Range": f"bytes={start}-"} if start else {}), timeout=30) as answer:
-        if answer.status != 206: start = 0                                                # the server begins from the beginning
-        if "Content-Length" not in answer.headers: raise URLError("it does not say how long the file is")
+    asked = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    with urlopen(asked, timeout=30) as answer:
+        if answer.status != 206: start = 0                       # the server begins from the beginning
+        if "Content-Length" not in answer.headers:
+            raise URLError("it does not say how long the file is")
         total = start + int(answer.headers["Content-Length"])
-        with part.open("ab" if start else "wb") as file, tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=url.split("/")[-1]) as bar:
+        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=url.split("/")[-1])
+        with part.open("ab" if start else "wb") as file, bar:
             while bar.n < total:
-                chunk = answer.read(1 << 20)
-                if not chunk: raise ConnectionError(f"{total - bar.n:,} of {total:,} bytes are missing")
-                try: file.write(chunk); file.flush()
-                except OSError as e: raise OSError(e.errno, f"{url} cannot be stored in {part.parent}, {total - bar.n:,} bytes are missing: {e.strerror}") from e
+                chunk, lack = answer.read(1 << 20), f"{total - bar.n:,} of {total:,} bytes are missing"
+                if not chunk: raise ConnectionError(lack)
+                _store(chunk, file, f"{url} cannot be stored in {part.parent}, {lack}")
                 bar.update(len(chunk))
         return _promised(answer.headers)
 
-# %% ../nbs/11c_official.ipynb #756e4668
+def _store(chunk, file, failed):
+    "Write what came, or say what failed."
+    try:
+        file.write(chunk)
+        file.flush()
+    except OSError as e: raise OSError(e.errno, f"{failed}: {e.strerror}") from e
+
 def _crc_of(file):
     "The checksum of a file, without holding it in memory."
     crc = 0
@@ -352,6 +442,7 @@ def _crc_of(file):
         while chunk := data.read(1 << 24): crc = google_crc32c.extend(crc, chunk)
     return crc
 
+# %% ../nbs/11c_official.ipynb #756e4668
 def download(
     url:str, # of a file
     file:Path, # where to put it
@@ -374,7 +465,8 @@ def download(
             said = f"{url} cannot be had: the server answers {e.code} {e.reason}"
             if e.code == 404: raise FileNotFoundError(said) from e
             raise ConnectionError(f"{said}; {by_hand}") from e
-        except URLError as e: raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
+        except URLError as e:
+            raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
         except (ConnectionError, TimeoutError, HTTPException) as e:
             if attempt == attempts - 1:
                 said = f"the download of {url} broke off ({e}); the next call goes on from there"
@@ -419,56 +511,78 @@ def _locate(name):
     raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; near it: {near}")
 
 # %% ../nbs/11c_official.ipynb #18f5db93
-def _listed(what, names): # at most ten of them
-    return f"{what}: {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}" if names else ""
+def _listed(what, names):
+    "At most ten of them."
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"{what}: {', '.join(names[:10])}{more}" if names else ""
 
 def _unfit(source, missing=(), left_over=(), other_shape=()):
-    short = [[name.removesuffix(_SUFFIX) for name in names] for names in (missing, left_over, other_shape)]
-    lists = filter(None, map(_listed, ("missing", "left over", "of another shape"), short))
-    return ValueError(f"{source} does not hold the variables of a Pix2Seq model; {'; '.join(lists)}")
+    "The error that says which variables do not fit."
+    parts = {"missing": missing, "left over": left_over, "of another shape": other_shape}
+    short = {what: [name.removesuffix(_SUFFIX) for name in names] for what, names in parts.items()}
+    lists = "; ".join(filter(None, (_listed(*part) for part in short.items())))
+    return ValueError(f"{source} does not hold the variables of a Pix2Seq model; {lists}")
 
-def _read_weights(checkpoint, names): # every variable is read, so that a damaged file is noticed wherever the damage is
+def _read_weights(checkpoint, names):
+    "Every variable is read, so that a damaged file is noticed wherever the damage is."
     weights = {}
     for key in checkpoint.entries:
-        if key in names: weights[names[key]] = torch.from_numpy(np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C"))
-        else: checkpoint.read(key)
+        if key not in names: checkpoint.read(key)
+        else:
+            value = np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C")
+            weights[names[key]] = torch.from_numpy(value)
     return weights
 
-def _heads(name, shape): # that an attention's variable speaks of; none for other variables
-    if re.search(r"\.(query|key|value)\.", name): return shape[-2:-1]                      # [D, H, K], [H, K]
-    return shape[:1] if name.endswith(".output.weight") else ()                           # [H, K, D]
+def _own_variables(model):
+    "A model's, without the counts of batches, which no checkpoint has."
+    state = model.state_dict()
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
 
-def _compare(model, shapes, left_over, source): # `ValueError` if the checkpoint's variables are not the model's
-    c, own = model.config, {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
-    def fits(name, shape):
-        heads = c.decoder_heads if name.startswith("decoder.") else c.encoder_heads
-        return as_weight(name, np.broadcast_to(np.float32(0), shape)).shape == own[name] and set(_heads(name, shape)) <= {heads}
+# %% ../nbs/11c_official.ipynb #be52e26a
+def _heads(name, shape):
+    "That an attention's variable speaks of; none for other variables."
+    if re.search(r"\.(query|key|value)\.", name): return shape[-2:-1]        # [D, H, K], [H, K]
+    return shape[:1] if name.endswith(".output.weight") else ()             # [H, K, D]
+
+def _fits(config, name, shape, own):
+    "Does a published shape become ours, with as many heads?"
+    heads = config.decoder_heads if name.startswith("decoder.") else config.encoder_heads
+    ours = as_weight(name, np.broadcast_to(np.float32(0), shape)).shape
+    return ours == tuple(own.shape) and set(_heads(name, shape)) <= {heads}
+
+def _compare(model, shapes, left_over, source):
+    "`ValueError` if the checkpoint's variables are not the model's."
+    own = _own_variables(model)
     missing = [published_name(name) for name in own if name not in shapes]
     left_over = left_over + [published_name(name) for name in shapes if name not in own]
-    other = [f"{published_name(name).removesuffix(_SUFFIX)} {list(shape)}" for name, shape in shapes.items() if name in own and not fits(name, shape)]
+    other = [f"{published_name(name).removesuffix(_SUFFIX)} {list(shape)}"
+             for name, shape in shapes.items()
+             if name in own and not _fits(model.config, name, shape, own[name])]
     if missing or left_over or other: raise _unfit(source, missing, left_over, other)
 
 # %% ../nbs/11c_official.ipynb #06b222a1
 @patch(cls_method=True)
 def from_official(cls:Pix2Seq,
-    name:str|Path, # a published model, see `OFFICIAL`, or a TensorFlow checkpoint: its folder, its prefix `…/ckpt-6` or one of its files
-    preset:str|None=None, # only where the shapes leave a choice: `"resnet50-dc5"` or `"resnet101-dc5"`
-    image_size:int|tuple[int,int]|None=None, # height and width of the canvas; by default as the folder's name says, or 640×640
+    name:str|Path, # a published model, see `OFFICIAL`, or a checkpoint's folder, prefix or file
+    preset:str|None=None, # only where the shapes leave a choice: `"resnet50-dc5"`, `"resnet101-dc5"`
+    image_size:int|tuple[int,int]|None=None, # of the canvas; by default as the folder's name says
     map_location:str|torch.device="cpu", # where to put it
-    **given, # other fields of `Pix2SeqConfig` that shapes do not tell, such as `quantization_bins` or `class_names`
+    **given, # other fields of `Pix2SeqConfig` that shapes do not tell, such as `class_names`
 ) -> Pix2Seq: # in evaluation mode
-    "A published model. Raises `FileNotFoundError`, `ConnectionError` or `ValueError`, and says what is wrong with which file."
+    """A published model. Raises `FileNotFoundError`, `ConnectionError` or `ValueError`, and says what
+    is wrong with which file."""
     checkpoint = TensorFlowCheckpoint(_locate(name))
-    names = {key: our_name(key) for key in checkpoint.entries if not is_training_state(key)}
+    source, variables = checkpoint.prefix, checkpoint.entries
+    names = {key: our_name(key) for key in variables if not is_training_state(key)}
     left_over = [key for key, ours in names.items() if ours is None]
-    shapes = {ours: checkpoint.entries[key].shape for key, ours in names.items() if ours}
-    try: config = official_config(shapes, "/".join(checkpoint.prefix.absolute().parts[-3:-1]), preset, image_size, **given)
-    except KeyError as e: raise _unfit(checkpoint.prefix, [published_name(e.args[0])], left_over) from None
+    shapes = {ours: variables[key].shape for key, ours in names.items() if ours}
+    folder = "/".join(source.absolute().parts[-3:-1])
+    try: config = official_config(shapes, folder, preset, image_size, **given)
+    except KeyError as e: raise _unfit(source, [published_name(e.args[0])], left_over) from None
     with torch.device("meta"): model = cls(config)
-    _compare(model, shapes, left_over, checkpoint.prefix)
-    weights = _read_weights(checkpoint, names)
-    counts = {name: torch.tensor(0) for name in model.state_dict() if name.endswith("num_batches_tracked")}
-    model.load_state_dict(weights | counts, assign=True)
+    _compare(model, shapes, left_over, source)
+    counts = {name: torch.tensor(0) for name in model.state_dict().keys() - _own_variables(model)}
+    model.load_state_dict(_read_weights(checkpoint, names) | counts, assign=True)
     return model.to(map_location).eval()
 
 # %% ../nbs/11c_official.ipynb #b5378605
