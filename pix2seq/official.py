@@ -356,18 +356,19 @@ def official_config(
     image_size:int|tuple[int,int]|None=None, # of the canvas; by default as in `folder`, or 640×640
     **given, # other fields of `Pix2SeqConfig`
 ) -> Pix2SeqConfig:
-    "The config of a published model. Raises `ValueError` for what contradicts the shapes or itself."
+    "The config of a published model. Raises `ValueError` for what contradicts the shapes."
     found = shape_fields(shapes)
-    if preset: given.setdefault("resnet_dilate_last", Pix2SeqConfig.from_name(preset).resnet_dilate_last)
+    dilated = preset and Pix2SeqConfig.from_name(preset).resnet_dilate_last
+    if preset: given.setdefault("resnet_dilate_last", dilated)
     _compare_fields(found, preset, given)
     classes = {} if "num_classes" in given else _classes(folder)
     size = _image_size(folder, image_size, found.get("patch_size", 1))
-    objects = min(100, found["max_seq_len"]//5)
-    return Pix2SeqConfig().override(**found | dict(image_size=size, max_instances=objects) | classes | given)
+    sizes = dict(image_size=size, max_instances=min(100, found["max_seq_len"]//5))
+    return Pix2SeqConfig().override(**found | sizes | classes | given)
 
 def _compare_fields(found, preset, given):
     "`ValueError` if the shapes say otherwise than the caller or the preset."
-    asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    asked = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     if preset:
         whole, free = Pix2SeqConfig.from_name(preset), ("max_seq_len", "vocab_size")
         asked = {name: getattr(whole, name) for name in found if name not in free} | asked
@@ -415,14 +416,15 @@ def _fetch_rest(url, part):
     start = part.stat().st_size if part.exists() else 0
     asked = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urlopen(asked, timeout=30) as answer:
-        if answer.status != 206: start = 0                       # the server begins from the beginning
+        if answer.status != 206: start = 0                       # the server begins again
         if "Content-Length" not in answer.headers:
             raise URLError("it does not say how long the file is")
         total = start + int(answer.headers["Content-Length"])
         bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=url.split("/")[-1])
         with part.open("ab" if start else "wb") as file, bar:
             while bar.n < total:
-                chunk, lack = answer.read(1 << 20), f"{total - bar.n:,} of {total:,} bytes are missing"
+                chunk = answer.read(1 << 20)
+                lack = f"{total - bar.n:,} of {total:,} bytes are missing"
                 if not chunk: raise ConnectionError(lack)
                 _store(chunk, file, f"{url} cannot be stored in {part.parent}, {lack}")
                 bar.update(len(chunk))
@@ -502,13 +504,15 @@ def download_official(
 
 def _locate(name):
     "A path, or what is fetched."
-    if not str(name or "").strip(): raise ValueError(f"a checkpoint has a name or a path, not {name!r}")
-    if name in OFFICIAL and not Path(name).exists(): return download_official(name)
+    if not str(name or "").strip():
+        raise ValueError(f"a checkpoint has a name or a path, not {name!r}")
     path = Path(name)
-    if isinstance(name, Path) or path.parent != Path() or path.exists() or Path(f"{name}.index").exists():
-        return name
+    if name in OFFICIAL and not path.exists(): return download_official(name)
+    is_path = isinstance(name, Path) or path.parent != Path()
+    if is_path or path.exists() or Path(f"{name}.index").exists(): return name
     near = ", ".join(difflib.get_close_matches(name, OFFICIAL, 4, 0.4) or OFFICIAL)
-    raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; near it: {near}")
+    raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; "
+                            f"near it: {near}")
 
 # %% ../nbs/11c_official.ipynb #18f5db93
 def _listed(what, names):
@@ -535,8 +539,8 @@ def _read_weights(checkpoint, names):
 
 def _own_variables(model):
     "A model's, without the counts of batches, which no checkpoint has."
-    state = model.state_dict()
-    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {name: value for name, value in model.state_dict().items()
+            if not name.endswith("num_batches_tracked")}
 
 # %% ../nbs/11c_official.ipynb #be52e26a
 def _heads(name, shape):
@@ -564,13 +568,13 @@ def _compare(model, shapes, left_over, source):
 @patch(cls_method=True)
 def from_official(cls:Pix2Seq,
     name:str|Path, # a published model, see `OFFICIAL`, or a checkpoint's folder, prefix or file
-    preset:str|None=None, # only where the shapes leave a choice: `"resnet50-dc5"`, `"resnet101-dc5"`
+    preset:str|None=None, # only where the shapes leave a choice, as for `"resnet50-dc5"`
     image_size:int|tuple[int,int]|None=None, # of the canvas; by default as the folder's name says
     map_location:str|torch.device="cpu", # where to put it
     **given, # other fields of `Pix2SeqConfig` that shapes do not tell, such as `class_names`
 ) -> Pix2Seq: # in evaluation mode
-    """A published model. Raises `FileNotFoundError`, `ConnectionError` or `ValueError`, and says what
-    is wrong with which file."""
+    """A published model. Raises `FileNotFoundError`, `ConnectionError` or `ValueError`, and says
+    what is wrong with which file."""
     checkpoint = TensorFlowCheckpoint(_locate(name))
     source, variables = checkpoint.prefix, checkpoint.entries
     names = {key: our_name(key) for key in variables if not is_training_state(key)}
@@ -603,25 +607,25 @@ def _empty_folder(out):
     "A folder that is there and empty, or not there yet; otherwise a sentence."
     if not str(out or "").strip(): raise ValueError(f"out must name a folder, not {out!r}")
     folder = Path(out).resolve()
-    if folder.is_file(): raise FileExistsError(f"{out} is a file; expected a folder that is new or empty")
+    if folder.is_file(): raise FileExistsError(f"{out} is a file; expected a folder, new or empty")
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{out} is not empty; nothing was written")
     return folder
 
 # %% ../nbs/11c_official.ipynb #1ee6cd78
 def convert(
-    checkpoint:str|Path, # a published model such as `coco-resnet50-640`, or a checkpoint's folder, prefix or file
+    checkpoint:str|Path, # a published model, or a checkpoint's folder, prefix or file
     out:str|Path, # folder to write, made if absent; it must be empty
     preset:str|None=None, # see `Pix2Seq.from_official`
     image_size:int|tuple[int,int]|None=None, # see `Pix2Seq.from_official`
 ) -> Pix2Seq: # the model
-    """Make a published TensorFlow checkpoint a model of this library: config.json and model.safetensors.
-    Raises `ValueError` or `OSError` before anything is fetched for arguments that cannot be right."""
+    """Make a published TensorFlow checkpoint a model of this library. Raises `ValueError` or
+    `OSError`, before anything is fetched, for arguments that cannot be right."""
     folder = _empty_folder(out)
     if preset: Pix2SeqConfig.from_name(preset)
     _image_size("", image_size, 1)
     if Path(checkpoint or "", "model.safetensors").is_file():
-        raise ValueError(f"{checkpoint} is a model of this library already; there is nothing to convert")
+        raise ValueError(f"{checkpoint} is a model of this library already; nothing to convert")
     converted = Pix2Seq.from_official(checkpoint, preset, image_size)
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
