@@ -172,9 +172,10 @@ def _from_hub(name, part, download):
         reason, download = e, download | dict(local_files_only=True)
     try: return Path(hf_hub_download(name, part, **download))
     except Exception as e:
-        raise FileNotFoundError(
-            f"{name!r} is no folder here, and the hub did not give {url} ({str(reason or e).splitlines()[0]}); "
-            f"by hand, {' and '.join(_SAVED)} go into {Path(name).absolute()}") from e
+        reason = str(reason or e).splitlines()[0]
+        raise FileNotFoundError(f"{name!r} is no folder here, and the hub did not give {url} "
+                                f"({reason}); by hand, {' and '.join(_SAVED)} go into "
+                                f"{Path(name).absolute()}") from e
 
 def _find_saved(name, download):
     "Where config.json and model.safetensors lie."
@@ -185,8 +186,9 @@ def _find_saved(name, download):
                 raise FileNotFoundError(f"{folder} holds no saved model: {part} is missing")
         return [folder/part for part in _SAVED]
     if is_hub_id(name): return [_from_hub(name, part, download) for part in _SAVED]
-    raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor one of the "
-                            f"weights that come with the package: {', '.join(bundled_weights()) or 'none'}")
+    bundled = ", ".join(bundled_weights()) or "none"
+    raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor one "
+                            f"of the weights that come with the package: {bundled}")
 
 # %% ../nbs/08_model.ipynb #0ffe6fb9
 def _read_config(file):

@@ -471,7 +471,7 @@ def download(
             raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
         except (ConnectionError, TimeoutError, HTTPException) as e:
             if attempt == attempts - 1:
-                said = f"the download of {url} broke off ({e}); the next call goes on from there"
+                said = f"the download of {url} broke off ({e}); the next call continues from there"
                 raise ConnectionError(f"{said}, or {by_hand}") from e
             time.sleep(pause)
     if promised is not None and _crc_of(part) != promised:

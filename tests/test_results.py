@@ -1,8 +1,7 @@
-"Results that others read and write, and the one door to a model: pycocotools' own numbers, or one sentence."
+"Results files and the one door to a model: pycocotools' own numbers, or one sentence."
 import contextlib, io, json, random, socket, subprocess, sys, time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,9 +11,9 @@ from pycocotools.cocoeval import COCOeval
 from pix2seq import coco, export
 from pix2seq.data import CocoDataset
 from pix2seq.digits import DigitScenes
-from pix2seq.evaluation import (check_dataset, check_targets, class_figures, coco_eval, coco_figures,
-                                coco_results, detect_dataset, evaluate, figures_of, load_results,
-                                save_results)
+from pix2seq.evaluation import (check_dataset, check_targets, class_figures, coco_eval,
+                                coco_figures, coco_results, detect_dataset, evaluate, figures_of,
+                                load_results, save_results)
 from pix2seq.model import Pix2Seq
 from pix2seq.official import OFFICIAL, convert
 from pix2seq.pretrained import find_model, load_model
@@ -23,8 +22,8 @@ CATEGORIES = (3, 7, 20)
 
 
 def boxes_of(rng:random.Random, count:int) -> list[list[float]]: # inside 100 x 80, two decimals
-    corners = [(rng.uniform(0, 60), rng.uniform(0, 50)) for _ in range(count)]
-    return [[round(v, 2) for v in (x, y, rng.uniform(4, 39), rng.uniform(4, 29))] for x, y in corners]
+    most = (0, 60), (0, 50), (4, 39), (4, 29)
+    return [[round(rng.uniform(*ends), 2) for ends in most] for _ in range(count)]
 
 
 def write_data(root:Path, ids:list, seed:int=0, crowds:float=.1) -> CocoDataset:
@@ -38,7 +37,8 @@ def write_data(root:Path, ids:list, seed:int=0, crowds:float=.1) -> CocoDataset:
                       area=box[2]*box[3]*.7, iscrowd=int(rng.random() < crowds))
                  for n, box in enumerate(boxes_of(rng, rng.randint(0, 6)), 1)]
     categories = [dict(id=c, name=f'kind {c}') for c in CATEGORIES]
-    (root/'val.json').write_text(json.dumps(dict(images=images, annotations=rows, categories=categories)))
+    content = dict(images=images, annotations=rows, categories=categories)
+    (root/'val.json').write_text(json.dumps(content))
     return CocoDataset(root/'val', root/'val.json')
 
 
@@ -132,14 +132,16 @@ def test_written_results_are_the_detections(tmp_path):
     images = [dict(id=n, file_name=f'{n}.png', width=96, height=96) for n in range(6)]
     for n in range(6): Image.new('RGB', (96, 96)).save(tmp_path/'images'/f'{n}.png')
     categories = [dict(id=i + 1, name=str(i)) for i in range(10)]
-    (tmp_path/'a.json').write_text(json.dumps(dict(images=images, annotations=rows, categories=categories)))
+    content = dict(images=images, annotations=rows, categories=categories)
+    (tmp_path/'a.json').write_text(json.dumps(content))
     data = CocoDataset(tmp_path/'images', tmp_path/'a.json')
     written = [row for d, t in zip(detections, targets)
                for row in coco_results(d, t['image_id'], data.category_ids)]
-    save_results(written, tmp_path/'results.json')
+    file = tmp_path/'results.json'
+    save_results(written, file)
     direct = coco_figures(detections, targets)
-    assert direct == coco_figures(*load_results(tmp_path/'results.json', data))
-    assert list(direct.values()) == theirs(tmp_path/'a.json', tmp_path/'results.json').stats.tolist()
+    assert direct == coco_figures(*load_results(file, data))
+    assert list(direct.values()) == theirs(data.path, file).stats.tolist()
 
 
 def test_every_digit_is_written(tmp_path):
@@ -165,16 +167,18 @@ ROW = dict(image_id=9, category_id=3, bbox=[1, 2, 3, 4], score=.5)
 
 
 @pytest.mark.parametrize('change, sentence', [
-    (dict(image_id='000.jpg'), "row 2 has the image_id '000.jpg', which {} does not list; it is the name "
-                               "of a file, and that image has the id 9"),
+    (dict(image_id='000.jpg'), "row 2 has the image_id '000.jpg', which {} does not list; "
+                               "it is the name of a file, and that image has the id 9"),
     (dict(image_id='002'), 'that image has the id 11'),
     (dict(image_id=99), 'row 2 has the image_id 99, which {} does not list; its first id is 9'),
     (dict(image_id='9'), "image_id '9', which {} does not list; its first id is 9"),
     (dict(image_id=[9]), 'image_id [9]'), (dict(image_id=True), 'image_id True'),
     (dict(category_id=1), 'row 2 has the category_id 1, which {} does not list; it has 3, 7, 20'),
     (dict(score=float('nan')), 'row 2 has the score nan; expected a finite number'),
-    (dict(score='0.5'), "the score '0.5'"), (dict(bbox=[1, 2, 3, float('inf')]), 'bbox [1, 2, 3, inf]'),
-    (dict(bbox=[1, 2, 3]), 'expected finite [x, y, width, height]'), (dict(bbox=[1, 2, -3, 4]), 'below 0'),
+    (dict(score='0.5'), "the score '0.5'"),
+    (dict(bbox=[1, 2, 3, float('inf')]), 'bbox [1, 2, 3, inf]'),
+    (dict(bbox=[1, 2, 3]), 'expected finite [x, y, width, height]'),
+    (dict(bbox=[1, 2, -3, 4]), 'below 0'),
     (dict(bbox=None), 'the bbox None')])
 def test_a_row_that_does_not_fit_is_named(data, tmp_path, change, sentence):
     (tmp_path/'r.json').write_text(json.dumps([ROW, ROW | change]))
@@ -189,12 +193,14 @@ def test_a_row_that_does_not_fit_is_named(data, tmp_path, change, sentence):
 def test_what_is_no_results_file(data, tmp_path, content, sentence):
     (tmp_path/'r.json').write_text(content)
     with pytest.raises(ValueError, match=sentence): load_results(tmp_path/'r.json', data)
-    with pytest.raises(FileNotFoundError, match='no.json does not exist'): load_results(tmp_path/'no.json', data)
+    with pytest.raises(FileNotFoundError, match='no.json does not exist'):
+        load_results(tmp_path/'no.json', data)
 
 
 def test_saving_loses_nothing(data, results):
     before = results.read_bytes(), data.path.read_bytes()
-    with pytest.raises(ValueError, match='not finite'): save_results([ROW | dict(score=float('nan'))], results)
+    nan = ROW | dict(score=float('nan'))
+    with pytest.raises(ValueError, match='not finite'): save_results([nan], results)
     with pytest.raises(ValueError, match='is no results file'): save_results([ROW], data.path)
     assert (results.read_bytes(), data.path.read_bytes()) == before
     assert not list(results.parent.glob('*.part'))
@@ -210,12 +216,14 @@ def test_nothing_to_score_is_refused(data):
     model = Pix2Seq.from_pretrained('digits')
     rows = json.loads(data.path.read_text())['annotations']
     crowds = [a | dict(iscrowd=1) for a in rows]
-    with pytest.raises(ValueError, match='8 images hold no box to find'): evaluate(model, changed(data, annotations=[]))
+    with pytest.raises(ValueError, match='8 images hold no box to find'):
+        evaluate(model, changed(data, annotations=[]))
     with pytest.raises(ValueError, match=f'their {len(rows)} boxes are crowds'):
         evaluate(model, changed(data, annotations=crowds))
     for file in data.images.iterdir(): file.write_bytes(b'')
-    with pytest.raises(ValueError, match='no image was read'), pytest.warns(UserWarning, match='8 of 8 images'):
-        evaluate(model, data)
+    with pytest.warns(UserWarning, match='8 of 8 images'):
+        with pytest.raises(ValueError, match='no image was read'): evaluate(model, data)
+    with pytest.raises(ValueError, match='no image was read'): evaluate(model, data, 0)
     with pytest.raises(ValueError, match='no image was read'): check_targets([])
 
 
@@ -228,10 +236,10 @@ def test_lvis_rules_are_not_applied(data):
 
 
 def test_evaluation_is_cheap_to_import():
-    script = ('import sys, pix2seq.evaluation\n'
-              'print(*[m for m in ("accelerate", "pycocotools", "sklearn", "scipy") if m in sys.modules])')
-    found = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == []
+    late = 'accelerate', 'pycocotools', 'sklearn', 'scipy'
+    script = f'import sys, pix2seq.evaluation; print(*[m for m in {late} if m in sys.modules])'
+    told = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
 
 
 @pytest.fixture
@@ -245,7 +253,8 @@ def place(tmp_path, monkeypatch):
     return model
 
 
-@pytest.mark.parametrize('name', ['digits', 'my/model', './my/model/', 'runs/first', 'runs/first/checkpoint'])
+@pytest.mark.parametrize('name', ['digits', 'my/model', './my/model/', 'runs/first',
+                                  'runs/first/checkpoint'])
 def test_one_door(place, name, no_network):
     model = load_model(name)
     assert torch.equal(model.token_embedding, place.token_embedding) and not model.training
@@ -254,8 +263,9 @@ def test_one_door(place, name, no_network):
 
 @pytest.mark.parametrize('name, near', [
     ('digts', 'digits'), ('Digits', 'digits'), ('my/modle', 'my/model'), ('./my/modle', 'my/model'),
-    ('runs/frist', 'runs/first'), ('rusn/first/checkpoint', 'runs/first'), ('coco-resnet50-64', 'coco-resnet50-640'),
-    ('resnet50', 'obj365-resnet50-640'), ('coco-vit-l-1333', 'coco-vit_l-1333')])
+    ('runs/frist', 'runs/first'), ('rusn/first/checkpoint', 'runs/first'),
+    ('coco-resnet50-64', 'coco-resnet50-640'), ('coco-vit-l-1333', 'coco-vit_l-1333'),
+    ('resnet50', 'obj365-resnet50-640')])
 def test_a_slip_is_answered_at_once(place, monkeypatch, name, near):
     def wall(*args, **kwargs): raise AssertionError('this asked the network')
     monkeypatch.setattr(socket, 'socket', wall)
@@ -265,8 +275,9 @@ def test_a_slip_is_answered_at_once(place, monkeypatch, name, near):
 
 
 @pytest.mark.parametrize('name, sentence', [
-    ('', 'has a name'), (None, 'this is None'), ('my/model/config.json', 'is a file; expected a model.s folder, here my/model'),
-    ('my', 'my holds no model.*there is one in my/model'), ('/no/such/model', 'there is no model'), ('~/no/model', 'there is no model'),
+    ('', 'has a name'), (None, 'this is None'), ('my', 'my holds no model.*there is one in my/model'),
+    ('my/model/config.json', 'is a file; expected a model.s folder, here my/model'),
+    ('/no/such/model', 'there is no model'), ('~/no/model', 'there is no model'),
     ('a/b/c', 'there is no model'), ('zzzzzzzz', 'expected digits')])
 def test_what_names_no_model(place, no_network, name, sentence):
     with pytest.raises((ValueError, OSError), match=sentence): load_model(name)
@@ -277,37 +288,44 @@ def test_offline_says_what_whence_and_where(place, no_network, monkeypatch):
     start = time.perf_counter()
     with pytest.raises(OSError) as e: load_model('owner/name')
     said = str(e.value)
-    assert 'owner/name/resolve/main/config.json' in said and str(Path('owner/name').absolute()) in said
+    assert 'owner/name/resolve/main/config.json' in said
+    assert str(Path('owner/name').absolute()) in said
     with pytest.raises(OSError) as e: load_model('run/first')
     assert 'near it: runs/first' in str(e.value)
     with pytest.raises(ConnectionError) as e: load_model('coco-resnet50-640')
     url = f'https://storage.googleapis.com/pix2seq/{OFFICIAL["coco-resnet50-640"]}/checkpoint'
-    assert url in str(e.value) and str(Path('cache').absolute()/OFFICIAL['coco-resnet50-640']) in str(e.value)
+    kept = Path('cache').absolute()/OFFICIAL['coco-resnet50-640']
+    assert url in str(e.value) and str(kept) in str(e.value)
     assert time.perf_counter() - start < 5
     place.save_pretrained('owner/name')                                         # by hand
     assert torch.equal(load_model('owner/name').token_embedding, place.token_embedding)
 
 
 def test_options_for_the_hub_alone(place):
-    with pytest.raises(ValueError, match='revision: for models on the hub only'): load_model('my/model', revision='v2')
+    with pytest.raises(ValueError, match='revision: for models on the hub only'):
+        load_model('my/model', revision='v2')
     assert find_model('coco-resnet50-640').options == dict(constrained=False)
 
 
 def test_export_without_its_extra(place, monkeypatch):
     monkeypatch.setattr(export, 'find_spec', lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'pix2seq\[export\]'"): export.export_model(place, 'out')
+    with pytest.raises(ValueError, match=r"pip install 'pix2seq\[export\]'"):
+        export.export_model(place, 'out')
     assert not Path('out').exists()
 
 
 def test_export_writes_json(place):
     export.export_model(place, 'out', ('torch',), num_objects=1)
-    with open('out/config.json', encoding='utf-8') as file: assert json.load(file)['vocab_size'] == 207
+    with open('out/config.json', encoding='utf-8') as file: fields = json.load(file)
+    assert fields['vocab_size'] == 207
 
 
 @pytest.mark.parametrize('args, sentence', [
-    (('nowhere', 'new'), 'neither a published model'), (('', 'new'), 'has a name'), (('my/model', 'new'), 'library already'),
-    (('coco-resnet50-640', 'my'), 'is not empty'), (('coco-resnet50-640', 'my/model/config.json'), 'is a file'),
-    (('coco-resnet50-640', ''), 'must name a folder'), (('coco-resnet50-640', 'new', 'resnet5'), 'near it: resnet50'),
+    (('nowhere', 'new'), 'neither a published model'), (('', 'new'), 'has a name'),
+    (('my/model', 'new'), 'library already'), (('coco-resnet50-640', 'my'), 'is not empty'),
+    (('coco-resnet50-640', 'my/model/config.json'), 'is a file'),
+    (('coco-resnet50-640', ''), 'must name a folder'),
+    (('coco-resnet50-640', 'new', 'resnet5'), 'near it: resnet50'),
     (('coco-resnet50-640', 'new', None, -1), 'image_size must be')])
 def test_convert_refuses_before_it_fetches(place, no_network, args, sentence):
     with pytest.raises((ValueError, OSError), match=sentence): convert(*args)
@@ -321,4 +339,5 @@ def test_coco_offline_and_by_hand(tmp_path, no_network, monkeypatch):
     assert 'http://images.example/annotations/annotations_trainval2017.zip' in str(e.value)
     assert str(tmp_path/'coco'/'annotations_trainval2017.zip') in str(e.value)
     (tmp_path/'file').write_text('')
-    with pytest.raises(OSError, match='is a file; expected a folder'): coco.get_coco(root=tmp_path/'file')
+    with pytest.raises(OSError, match='is a file; expected a folder'):
+        coco.get_coco(root=tmp_path/'file')
