@@ -30,8 +30,9 @@ def _settle(config):
     if (c.image_mean is None) != (c.image_std is None):
         raise ValueError("image_mean and image_std go together: give both or neither")
     if 5*c.max_instances > c.max_seq_len:
-        raise ValueError(f"{c.max_instances} objects take {5*c.max_instances} tokens, but the model "
-                         f"has positions for {c.max_seq_len}: lower max_instances or raise max_seq_len")
+        raise ValueError(f"{c.max_instances} objects take {5*c.max_instances} tokens, but the "
+                         f"model has positions for {c.max_seq_len}: lower max_instances or raise "
+                         "max_seq_len")
     for name in ("class_names", "category_ids"):
         given = getattr(c, name)
         if given is not None and len(given) != c.num_classes:
@@ -43,7 +44,7 @@ def _settle(config):
 class Pix2SeqConfig:
     "What fixes a model's shape and vocabulary; the defaults are the published ResNet-50."
     image_size:tuple[int,int]=(640, 640)       # height and width of the padded canvas
-    image_mean:tuple[float,...]|None=None      # subtracted from the channels; None: left as they are
+    image_mean:tuple[float,...]|None=None      # subtracted from the channels; None: as they are
     image_std:tuple[float,...]|None=None       # then divided by
     backbone:str="resnet"                      # "resnet" or "vit"
     resnet_depths:tuple[int,...]=(3, 4, 6, 3)  # blocks in each group; three groups make the C4 form
