@@ -44,7 +44,8 @@ def overrides(
     "Model fields from the command line. Raises `ArgumentTypeError` for an unknown field."
     if text.lstrip().startswith("{"):
         try: found = json.loads(text)
-        except ValueError as e: raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {e}") from e
+        except ValueError as e:
+            raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {e}") from e
     else:
         words = [word.partition("=") for word in text.split()]
         if not words or not all(sign and name for name, sign, _ in words):
@@ -52,7 +53,8 @@ def overrides(
         found = {name.replace("-", "_"): _value(value) for name, _, value in words}
     known = [f.name for f in fields(Pix2SeqConfig)]
     for name in found:
-        if name not in known: raise argparse.ArgumentTypeError(_unknown("model field", name, known))
+        if name not in known:
+            raise argparse.ArgumentTypeError(_unknown("model field", name, known))
     return found
 
 def _unknown(kind, name, known):
@@ -139,7 +141,8 @@ def _add(group, name, kind, default, told):
 def _add_common(group):
     "What every command has."
     group.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS,
-                       help="JSON file of options, such as a run's config.json; the command line wins")
+                       help="JSON file of options, such as a run's config.json; "
+                            "the command line wins")
     group.add_argument("--version", action="version", version=f"pix2seq {_version()}",
                        help="print the version and stop")
     group.add_argument("-h", "--help", action="help", help="show this text and stop")
@@ -174,9 +177,11 @@ def _read_config(function, file):
     except ValueError as e: raise ValueError(f"{file} is not valid JSON: {e}") from e
     if not isinstance(given, dict): raise ValueError(f"{file} must hold one JSON object of options")
     known = {name: kind for name, kind, *_ in _options(function)}
-    for name, value in given.items():
-        if name.replace("-", "_") not in known: raise ValueError(f"{file}: {_unknown('option', name, known)}")
-    return [word for name, value in given.items() if value is not None for word in _words(name, value)]
+    for name in given:
+        if name.replace("-", "_") not in known:
+            raise ValueError(f"{file}: {_unknown('option', name, known)}")
+    given = [(name, value) for name, value in given.items() if value is not None]
+    return [word for option in given for word in _words(*option)]
 
 def _words(name, value):
     "One option as a person would type it."
@@ -220,7 +225,7 @@ def run(
 ) -> int: # exit status: 0, or 1 for bad input, 2 for wrong words, 130 when interrupted
     "Run a command and answer bad input with one sentence."
     os.environ.setdefault("MPLBACKEND", "agg")
-    for stream in (sys.stdout, sys.stderr): # a name that the terminal cannot show must not end a run
+    for stream in (sys.stdout, sys.stderr): # names that a terminal cannot show must not end a run
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _one_line
     try:
@@ -303,7 +308,8 @@ def _device(name):
     "Where to compute: a GPU if there is one, unless a device is named."
     import torch
     try: device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError: raise ValueError(f"device must be like cpu, cuda or cuda:1, not {name!r}") from None
+    except RuntimeError:
+        raise ValueError(f"device must be like cpu, cuda or cuda:1, not {name!r}") from None
     try: torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as e:
         raise ValueError(f"device {name!r} cannot be used here: {str(e).splitlines()[0]}") from e
@@ -318,7 +324,7 @@ def apart(
         for one, others in pairs:
             beside = [_flag(name) for name in others.split() if name in given]
             if one in given and beside:
-                raise ValueError(f"{_flag(one)} and {beside[0]} exclude each other: give one of them")
+                raise ValueError(f"{_flag(one)} and {beside[0]} exclude each other: give one")
     return check
 
 # %% ../nbs/21_commands.ipynb #5351c9fe
@@ -418,7 +424,7 @@ def pix2seq_predict(
     recursive:bool=False, # also the folders inside a folder
     annotations:str|None=None, # COCO-format file that knows the images' ids
     max_pixels:int|None=None, # largest image; by default Pillow's limit
-    levels:int|None=None, # highest value of deep images, such as 4095; by default as their type says
+    levels:int|None=None, # what is white in deep images, such as 4095; by default by the data
     weights:str="digits", # "digits", a folder, a published name or a hub id
     max_objects:int|None=None, # most objects to read from an image; by default as in training
     stop:Literal["done","never"]="done", # when an image has no more objects, or never, as published
@@ -438,8 +444,8 @@ def pix2seq_predict(
     if dry_run: return print(f"{len(paths)} images into {out}\n{memory_report(detector)}")
     rows, unread = predict(detector, images, out, threshold, seed, annotations,
                            recursive, max_pixels, levels)
-    print(f"{len(paths) - len(unread)} pictures and detections.json with {len(rows)} objects are in "
-          f"{out}" + (f"; {len(unread)} files could not be read" if unread else ""))
+    print(f"{len(paths) - len(unread)} pictures and detections.json with {len(rows)} objects "
+          f"are in {out}" + (f"; {len(unread)} files could not be read" if unread else ""))
 
 # %% ../nbs/21_commands.ipynb #4b1bf242
 @command()
@@ -467,14 +473,15 @@ def pix2seq_coco(
     from pix2seq.coco import COUNTS, check_coco, get_coco
     if not check: get_coco(root)
     elif wrong := check_coco(root): raise ValueError("; ".join(wrong))
-    for split, (images, boxes) in COUNTS.items(): print(f"{split}: {images:,} images, {boxes:,} boxes")
+    for split, (images, boxes) in COUNTS.items():
+        print(f"{split}: {images:,} images, {boxes:,} boxes")
 
 # %% ../nbs/21_commands.ipynb #8f5e7ecf
 @command()
 def pix2seq_convert(
     checkpoint:str, # a published name such as coco-resnet50-640, or a TensorFlow checkpoint
     out:str="official", # folder to write, made if absent; it must be empty
-    preset:str|None=None, # for the DC5 forms, which the shapes do not show: resnet50-dc5, resnet101-dc5
+    preset:str|None=None, # resnet50-dc5 or resnet101-dc5, which the shapes do not show
     image_size:list[int]|None=None, # height and width of the canvas, or one number for both
 ):
     "Make a published TensorFlow checkpoint a model of this library."
