@@ -137,13 +137,16 @@ def load_weights(
     weights:dict[str,Tensor], # tensors by name
     source:str, # where they come from, for the error
 ) -> None:
-    "Load weights whose names and shapes all fit; otherwise a `ValueError` names the first that do not."
+    "Load weights whose names and shapes all fit; else a `ValueError` names the first that do not."
     own = model.state_dict()
     wrong = [f"{k} is {list(weights[k].shape)}, the model's {list(own[k].shape)}"
              for k in own if k in weights and own[k].shape != weights[k].shape]
-    wrong += [f"{k} is missing" for k in own if k not in weights] + [f"{k} is not in the model" for k in weights if k not in own]
-    more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    if wrong: raise ValueError(f"the weights of {source} do not fit the model: {'; '.join(wrong[:3])}{more}")
+    wrong += [f"{k} is missing" for k in own if k not in weights]
+    wrong += [f"{k} is not in the model" for k in weights if k not in own]
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        first = "; ".join(wrong[:3])
+        raise ValueError(f"the weights of {source} do not fit the model: {first}{more}")
     model.load_state_dict(weights)
 
 # %% ../nbs/08_model.ipynb #5b855c62
