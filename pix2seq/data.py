@@ -15,6 +15,7 @@ import re
 import unicodedata
 import warnings
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -27,7 +28,7 @@ from torch.utils.data import Dataset, Sampler
 from .boxes import as_boxes, normalize_boxes
 from .coco_file import load_index, make_index, pack, unpack
 from .images import read_image
-from .layouts import find_coco
+from .layouts import SPLITS, find_coco
 from .other_formats import read_document
 from .sequence import make_sequence
 from .tokenizer import BoxTokenizer
@@ -70,7 +71,7 @@ def match_classes(
                          f"it knows {_listed([*zip(category_ids or class_names, class_names or category_ids)])}")
     return labels
 
-# %% ../nbs/05_data.ipynb #f5e2c118
+# %% ../nbs/05_data.ipynb #8822ea89
 def _listed(classes):
     "The first classes of a list, in words."
     words = ", ".join(f"{name!r} (id {i})" if i != name else repr(i) for i, name in classes[:8])
@@ -98,7 +99,7 @@ def _match_names(categories, labels, known):
         moved.append((i, name, label))
     return moved
 
-# %% ../nbs/05_data.ipynb #7a2c0495
+# %% ../nbs/05_data.ipynb #a7ae31fb
 def _hashes(names): return np.fromiter(map(hash, names), np.int64)
 
 def _walk(folder):
@@ -124,9 +125,7 @@ def _check_files(path, folder, packed):
     for i, name in found.items(): names[i] = name
     return pack(names)
 
-# %% ../nbs/05_data.ipynb #1fc14bf8
-_SPLITS = {"train", "val", "valid", "validation", "test"}
-
+# %% ../nbs/05_data.ipynb #a534eaec
 def _parts(name):
     "The folders and the name in a file's name, without what two writers do differently."
     if "?d=" in name: name = name.split("?d=", 1)[1]
@@ -142,7 +141,7 @@ def _likeliest(parts, candidates):
     "The candidates that share most with a name, unless they are of another split; how much it is."
     most = max((_shared(parts, place) for place in candidates.values()), default=0)
     best = {file for file, place in candidates.items() if _shared(parts, place) == most}
-    strange = _SPLITS.intersection(parts[:len(parts) - most])
+    strange = {*chain(*SPLITS.values())}.intersection(parts[:len(parts) - most])
     return [file for file in best if strange <= set(candidates[file])], most
 
 def _find_absent(path, folder, names, absent):
@@ -172,7 +171,7 @@ def _absent(path, folder, names, absent, i, candidates):
             f"{os.fsdecode(names[i])} is not there under one clear name"
             + (f" (there is {', '.join(like)})" if like else ""))
 
-# %% ../nbs/05_data.ipynb #137b5f0e
+# %% ../nbs/05_data.ipynb #fd8e812b
 def _settle(index):
     "Look at each page before workers are made, so that no worker is the only one that holds it."
     for array in index.values(): array.sum()
@@ -278,7 +277,11 @@ def _take(self:CocoDataset, index, facts, label):
     same = label.equal(torch.arange(len(label), dtype=torch.int16))
     self.labels = index["labels"] if same else label[index["labels"].int()]
 
-# %% ../nbs/05_data.ipynb #d78833bb
+# %% ../nbs/05_data.ipynb #10723481
+def _count(n, word):
+    "A number of things."
+    return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
+
 def opened(
     dataset:CocoDataset, # as it was opened
 ) -> str: # one line
@@ -287,11 +290,11 @@ def opened(
               (dataset.num_clamped, "clamped")]
     notes = ", ".join(f"{n:,} {what}" for n, what in counts if n)
     names = ", ".join(dataset.class_names[:5]) + (", ..." if len(dataset.class_names) > 5 else "")
-    return (f"{dataset.path}: {len(dataset):,} images in {dataset.images}, "
-            f"{len(dataset.boxes):,} boxes{notes and f' ({notes})'}, "
-            f"{len(dataset.class_names)} classes: {names}")
+    return (f"{dataset.path}: {_count(len(dataset), 'image')} in {dataset.images}, "
+            f"{_count(len(dataset.boxes), 'box')}{notes and f' ({notes})'}, "
+            f"{_count(len(dataset.class_names), 'class')}: {names}")
 
-# %% ../nbs/05_data.ipynb #add22108
+# %% ../nbs/05_data.ipynb #a12b2f24
 def _owners(dataset):
     "The image of each box, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
@@ -301,7 +304,7 @@ def _too_many(dataset, max_objects):
     objects = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset))
     if not (many := int((objects > max_objects).sum())): return None
     left_out = (objects - max_objects).clamp(min=0).sum()/objects.sum()
-    return (f"{many:,} of {len(dataset):,} images have more than {max_objects} objects, so "
+    return (f"{many:,} of {_count(len(dataset), 'image')} have more than {max_objects} objects, so "
             f"{left_out:.2%} of all boxes would never be seen; set max_instances to {objects.max()}")
 
 def _too_small(dataset, canvas):
@@ -328,7 +331,7 @@ def limits(
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
-# %% ../nbs/05_data.ipynb #dd697575
+# %% ../nbs/05_data.ipynb #1bd276d4
 def _cause(path, size):
     "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
     try:
@@ -366,18 +369,19 @@ def check_trainable(
         raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
     _check_readable(dataset, seed, most)
 
-# %% ../nbs/05_data.ipynb #f884f63a
+# %% ../nbs/05_data.ipynb #d8eadc19
 @patch
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images
 ) -> CocoDataset: # of these images, in this order
     "A part of a data set."
     part, chosen = copy.copy(self), torch.as_tensor(indices)
-    counts = self.starts.diff()[chosen]
-    boxes = torch.cat([torch.arange(*self.starts[i:i + 2]) for i in chosen.tolist()])
+    first, counts = self.starts[:-1][chosen], self.starts.diff()[chosen]
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    boxes = torch.arange(starts[-1]) + torch.repeat_interleave(first - starts[:-1], counts)
     for name in ("image_ids", "file_names", "sizes"): setattr(part, name, getattr(self, name)[chosen])
     for name in ("boxes", "labels", "iscrowd", "area"): setattr(part, name, getattr(self, name)[boxes])
-    part.starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    part.starts = starts
     return part
 
 def split_off(
@@ -389,7 +393,7 @@ def split_off(
     if not 0 < share < 1: raise ValueError(f"the share for validation is {share}; expected 0 < share < 1")
     full, rng = (dataset.starts.diff() > 0).numpy(), np.random.default_rng(seed)
     if full.sum() < 2:
-        raise ValueError(f"{dataset.path} has {full.sum()} images with boxes; to cut it in two takes two")
+        raise ValueError(f"{dataset.path} has {_count(full.sum(), 'image')} with boxes; a cut needs two")
     held_back = np.zeros(len(dataset), bool)
     held = min(max(1, round(share*full.sum())), full.sum() - 1)
     held_back[rng.permutation(np.flatnonzero(full))[:held]] = True

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_document']
 
-# %% ../nbs/04e_other_formats.ipynb #b39513c3
+# %% ../nbs/04e_other_formats.ipynb #f9069b53
 import math
 import os
 import warnings
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .layouts import IMAGE_SUFFIXES, read_yaml
 
-# %% ../nbs/04e_other_formats.ipynb #0d0b1eb9
+# %% ../nbs/04e_other_formats.ipynb #a5ba9b33
 def _size(path):
     "Width and height of an image as it is seen, from its head."
     with Image.open(path) as image:
@@ -29,7 +29,8 @@ def _image_files(folder):
     "The images below a folder, as paths relative to it, sorted."
     inside = (os.path.relpath(os.path.join(place, file), folder)
               for place, _, files in os.walk(folder) for file in files)
-    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES
+                  and not os.path.basename(file).startswith("."))
 
 def _document(rows, categories, **more):
     "A document in COCO's format from triples of a file, its `(width, height)` and its objects."
@@ -44,7 +45,7 @@ def _document(rows, categories, **more):
         warnings.warn(f"{len(unreadable)} images cannot be read and were left out; the first: {unreadable[0]}")
     return dict(images=images, annotations=annotations, categories=categories, **more)
 
-# %% ../nbs/04e_other_formats.ipynb #a249d9da
+# %% ../nbs/04e_other_formats.ipynb #897af286
 def _parse_xml(path):
     "The root of an XML file. One that declares entities is refused: they can swell to any size."
     content = path.read_bytes()
@@ -76,7 +77,7 @@ def _voc_size(path, root, image):
     try: return _size(image)
     except OSError: return None
 
-# %% ../nbs/04e_other_formats.ipynb #4a946185
+# %% ../nbs/04e_other_formats.ipynb #c18be140
 def _read_voc(images, annotations):
     "The document of a folder with XML files, or of a list of their names without suffix."
     files = {Path(name).stem: name for name in _image_files(images)}
@@ -96,7 +97,7 @@ def _read_voc(images, annotations):
             yield file, _voc_size(path, roots[stem], images/file), objects
     return _document(rows(), [dict(id=k, name=name) for k, name in enumerate(names, 1)], by_name=True)
 
-# %% ../nbs/04e_other_formats.ipynb #4f5b9182
+# %% ../nbs/04e_other_formats.ipynb #ce55cb5f
 def _yolo_names(labels):
     "The classes' names, from the folder of the labels or one above it; empty if nobody gives them."
     for place in (labels, *labels.absolute().parents[:3]):
@@ -128,7 +129,7 @@ def _yolo_objects(path, size):
     lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
     return [_yolo_object(f"line {n} of {path}", line.split(), size) for n, line in lines if line.strip()]
 
-# %% ../nbs/04e_other_formats.ipynb #edc23d46
+# %% ../nbs/04e_other_formats.ipynb #2941908f
 def _yolo_files(images, annotations):
     "Pairs of an image, relative to the folder of images, and its label file."
     if annotations.is_dir():
@@ -156,7 +157,7 @@ def _read_yolo(images, annotations):
     document["categories"] = [dict(id=k, name=names.get(k, str(k))) for k in sorted(set(names) | used)]
     return document
 
-# %% ../nbs/04e_other_formats.ipynb #bdb22c25
+# %% ../nbs/04e_other_formats.ipynb #30802415
 def read_document(
     images:Path, # folder of the images
     annotations:Path, # folder with XML or label files, a list of images, or a JSON file
@@ -167,6 +168,8 @@ def read_document(
         if any(annotations.rglob("*.txt")): return _read_yolo(images, annotations)
         raise FileNotFoundError(f"{annotations} is a folder without XML or label files; "
                                 "expected a COCO-format JSON file, or one of these")
+    if annotations.suffix in (".yaml", ".yml"):
+        raise ValueError(f"{annotations} speaks of a whole data set: name its folder, with --data")
     if annotations.suffix != ".txt" or not annotations.is_file(): return None
     first = next(filter(str.strip, annotations.read_text(encoding="utf-8").splitlines()), "")
     is_image = Path(first.strip()).suffix.lower() in IMAGE_SUFFIXES
