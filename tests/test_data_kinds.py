@@ -439,14 +439,37 @@ def test_yolo_without_labels_is_an_image_without_boxes(root):
 
 
 @pytest.mark.parametrize("line, message", [
-    ("{} 20 20 10 10", "line 1 of .*1.txt has the numbers .*expected fractions"),
-    ("{} 0.5 0.5 0.1", "line 1 of .*expected a class and x, y, width, height"),
+    ("{} 20 20 10 10", "object 1 of .*1.txt has the numbers .*expected fractions"),
+    ("{} 0.5 0.5 0.1", "object 1 of .*expected a class and x, y, width, height"),
     ("7 0.5 0.5 0.1 0.1", "objects of the class 7, but names are given for 0..1 only"),
 ])
 def test_yolo_sentences(root, line, message):
     yolo(root, line=line)
     (root/"data.yaml").write_text("train: images/train\nval: images/val\nnames: [disc, box]\n")
     refused(message, CocoDataset.from_folder, root)
+
+
+def test_yolo_keypoints_are_not_outlines(root):
+    yolo(root, line="{} 0.3125 0.41666667 0.3125 0.625 0.3 0.4 1 0.35 0.5 0")
+    (root/"data.yaml").write_text("kpt_shape: [2, 3]\ntrain: images/train\nval: images/val\nnames: [disc, box]\n")
+    torch.testing.assert_close(CocoDataset.from_folder(root).boxes, torch.tensor([[10., 5, 30, 35]]*3))
+
+
+def test_yolo_images_on_their_side_are_labelled_as_seen(root):
+    yolo(root)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (48, 64)).save(root/"images"/"train"/"1.jpg", format="JPEG", exif=exif)
+    sample = CocoDataset.from_folder(root)[0]
+    assert sample["image"].shape == (3, 48, 64)
+    torch.testing.assert_close(sample["boxes"].as_subclass(torch.Tensor), torch.tensor([[10., 5, 30, 35]]))
+
+
+def test_an_unreadable_image_is_left_out_of_yolo(root):
+    yolo(root)
+    (root/"images"/"train"/"2.jpg").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 image cannot be read and was left out; the first: 2.jpg"):
+        assert len(CocoDataset.from_folder(root)) == 2
 
 
 # file names
@@ -463,7 +486,7 @@ def test_names_that_look_otherwise(root, name, said): assert is_usual(usual(root
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there .*there is a/1.jpg, b/1.jpg", usual, root, n=1, name="c/{}.png", said="1.jpg")
+    refused("1.jpg is not there, nor is it clear whether a/1.jpg, b/1.jpg is meant", usual, root, n=1, name="c/{}.png", said="1.jpg")
 
 
 def test_another_split_is_not_taken_for_this_one(root):
