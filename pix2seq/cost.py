@@ -16,37 +16,52 @@ from .train_config import TrainConfig
 from .training import Trainer, set_rates, train_step
 
 # %% ../nbs/19b_cost.ipynb #a6594b19
+def _two_updates(trainer, note):
+    "Update twice; the loss of the second and its seconds. The first tells `note` what is kept."
+    updates = trainer.updates()
+    for step in range(2):
+        batches, start = next(updates), time.perf_counter()
+        set_rates(trainer.optimizer, step, trainer.config)
+        with saved_tensors_hooks(note if step == 0 else lambda t: t, lambda t: t):
+            loss, _ = train_step(trainer.wrapped.train(), batches, trainer.optimizer,
+                                 trainer.accelerator, trainer.config)
+        loss = loss.item()                                                    # waits for a GPU
+    return loss, time.perf_counter() - start
+
 def dry_run(
     config:TrainConfig, # the run
 ) -> dict: # steps, images, tokens, parameters, bytes and seconds
-    "Two updates on the real data, from which follow the tokens, the memory and the time of the whole run."
+    "Two updates on the real data, from which follow the cost of the whole run; prints the data."
     kept = {}
     def note(tensor):
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(replace(config, out=f"{folder}/run", trackers=""))
-        updates, run, seconds = trainer.updates(), trainer.config, 0.
         own = {p.untyped_storage().data_ptr() for p in trainer.naming.parameters()}
-        for step in range(2):
-            batches, start = next(updates), time.perf_counter()
-            set_rates(trainer.optimizer, step, run)
-            with saved_tensors_hooks(note if step == 0 else lambda t: t, lambda t: t):
-                loss, _ = train_step(trainer.wrapped.train(), batches, trainer.optimizer, trainer.accelerator, run)
-            loss.item()                                                                    # waits for a GPU
-            seconds = time.perf_counter() - start
-        parameters, length = sum(p.numel() for p in trainer.naming.parameters()), 5*trainer.model.config.max_instances
-        return dict(images=len(trainer.train_set), steps=run.steps, tokens=run.steps*run.batch_size*run.sequences*length, parameters=parameters,
-                    state_bytes=16*parameters, activation_bytes=sum(size for place, size in kept.items() if place not in own),
-                    seconds_per_update=seconds, hours=run.steps*seconds/3600, loss=loss.item())
+        loss, seconds = _two_updates(trainer, note)
+    run, parameters = trainer.config, sum(p.numel() for p in trainer.naming.parameters())
+    length = 5*trainer.model.config.max_instances
+    evaluated = min(run.eval_images, len(trainer.val_set))
+    return dict(images=len(trainer.train_set), evaluated=evaluated, steps=run.steps,
+                tokens=run.steps*run.batch_size*run.sequences*length, parameters=parameters,
+                state_bytes=16*parameters,
+                activation_bytes=sum(size for place, size in kept.items() if place not in own),
+                seconds_per_update=seconds, hours=run.steps*seconds/3600, loss=loss,
+                epochs=run.steps*run.batch_size/len(trainer.train_set))
 
 # %% ../nbs/19b_cost.ipynb #d191d617
 def show_cost(
     cost:dict, # from `dry_run`
 ) -> str: # a few lines
     "What a person wants to know before a long run."
+    state, activations = cost["state_bytes"]/2**30, cost["activation_bytes"]/2**30
     return "\n".join([
-        f"images      {cost['images']:,}", f"updates     {cost['steps']:,}", f"tokens      {cost['tokens']:,}", f"parameters  {cost['parameters']:,}",
-        f"memory      {cost['state_bytes']/2**30:.2f} GiB for weights, gradients and AdamW, {cost['activation_bytes']/2**30:.2f} GiB for activations, on each process",
-        f"time        {cost['seconds_per_update']:.2f} s an update, {cost['hours']:.1f} h in all at this speed, evaluation not counted",
+        f"images      {cost['images']:,} to train on, {cost['evaluated']:,} to validate on",
+        f"updates     {cost['steps']:,}, that is {cost['epochs']:.3g} passes over the images",
+        f"tokens      {cost['tokens']:,}", f"parameters  {cost['parameters']:,}",
+        f"memory      {state:.2f} GiB for weights, gradients and AdamW, {activations:.2f} GiB for "
+        "activations, on each process",
+        f"time        {cost['seconds_per_update']:.2f} s an update, {cost['hours']:.1f} h in all "
+        "at this speed, evaluation not counted",
         f"first loss  {cost['loss']:.3f}"])

@@ -17,35 +17,40 @@ if TYPE_CHECKING: from pix2seq.tokenizer import BoxTokenizer
 __all__ = ['PRESETS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Pix2SeqConfig']
 
 # %% ../nbs/07b_model_config.ipynb #aaaae086
-def _settle(config): # lists to tuples, then what cannot be right is refused
+def _settle(config):
+    "Lists become tuples, one side becomes two; then what cannot be right is refused."
     c = config
-    for f in fields(c): # JSON has lists only
+    for f in fields(c):                                                       # JSON has lists only
         if isinstance(getattr(c, f.name), list): setattr(c, f.name, tuple(getattr(c, f.name)))
     if isinstance(c.image_size, int): c.image_size = (c.image_size, c.image_size)
-    if c.backbone not in ("resnet", "vit"): raise ValueError(f"backbone must be 'resnet' or 'vit', not {c.backbone!r}")
-    if c.coord_init not in ("normal", "sincos"): raise ValueError(f"coord_init must be 'normal' or 'sincos', not {c.coord_init!r}")
-    if (c.image_mean is None) != (c.image_std is None): raise ValueError("image_mean and image_std go together: give both or neither")
+    for name, known in (("backbone", ("resnet", "vit")), ("coord_init", ("normal", "sincos"))):
+        if getattr(c, name) not in known:
+            choices = " or ".join(map(repr, known))
+            raise ValueError(f"{name} must be {choices}, not {getattr(c, name)!r}")
+    if (c.image_mean is None) != (c.image_std is None):
+        raise ValueError("image_mean and image_std go together: give both or neither")
     if 5*c.max_instances > c.max_seq_len:
-        raise ValueError(f"{c.max_instances} objects take {5*c.max_instances} tokens, but the model has positions for {c.max_seq_len}: "
-                         "lower max_instances or raise max_seq_len")
+        raise ValueError(f"{c.max_instances} objects take {5*c.max_instances} tokens, but the "
+                         f"model has positions for {c.max_seq_len}: lower max_instances or raise "
+                         "max_seq_len")
     for name in ("class_names", "category_ids"):
         given = getattr(c, name)
         if given is not None and len(given) != c.num_classes:
             raise ValueError(f"{name} has {len(given)} entries for num_classes={c.num_classes}")
-    c.tokenizer() # a vocabulary that does not fit is refused here
+    c.tokenizer()                                   # a vocabulary that does not fit is refused here
 
 # %% ../nbs/07b_model_config.ipynb #f488485b
 @dataclass
 class Pix2SeqConfig:
-    "Everything that fixes a model's shape and vocabulary; the defaults are the published ResNet-50."
+    "What fixes a model's shape and vocabulary; the defaults are the published ResNet-50."
     image_size:tuple[int,int]=(640, 640)       # height and width of the padded canvas
-    image_mean:tuple[float,...]|None=None      # subtracted from the channels; None: the published models take images in [0, 1] as they are
+    image_mean:tuple[float,...]|None=None      # subtracted from the channels; None: as they are
     image_std:tuple[float,...]|None=None       # then divided by
     backbone:str="resnet"                      # "resnet" or "vit"
     resnet_depths:tuple[int,...]=(3, 4, 6, 3)  # blocks in each group; three groups make the C4 form
     resnet_width:int=64                        # channels of the stem
     resnet_dilate_last:bool=False              # DC5: twice the resolution in the last group
-    resnet_pool_same:bool=True                 # TensorFlow's padding of the max-pool; False for torchvision's weights
+    resnet_pool_same:bool=True                 # max-pool padded as TensorFlow's, not torchvision's
     patch_size:int=16                          # side of a ViT's patch in pixels
     encoder_layers:int=6                       # Transformer blocks over the image
     encoder_dim:int=256                        # their channels
@@ -59,7 +64,7 @@ class Pix2SeqConfig:
     drop_path:float=0.1                        # chance that a sample skips a branch in training
     max_seq_len:int=512                        # learned positions of the decoder
     max_instances:int=100                      # objects in a sequence
-    num_classes:int=91                         # labels run from 0 to num_classes - 1; COCO's own ids are 1..90
+    num_classes:int=91                         # labels run from 0; COCO's own ids are 1..90
     class_names:tuple[str,...]|None=None       # a word for each label
     category_ids:tuple[int,...]|None=None      # the data set's own id for each label
     quantization_bins:int=1000                 # bins for a coordinate
@@ -68,7 +73,7 @@ class Pix2SeqConfig:
     coord_offset:int=1000                      # token of bin 0
     prompt_token:int=10                        # the task: "detect objects"
     noise_token:int=30                         # class of a noise object
-    coord_init:str="normal"                    # coordinate embeddings start as noise, as published, or as "sincos" of their place
+    coord_init:str="normal"                    # coordinates start as noise, or as "sincos" of place
 
     def __post_init__(self): _settle(self)
 
@@ -76,9 +81,9 @@ class Pix2SeqConfig:
 @patch
 def tokenizer(self:Pix2SeqConfig) -> BoxTokenizer: # writes and reads this model's sequences
     "The tokenizer of this vocabulary."
-    from pix2seq.tokenizer import BoxTokenizer # here, so that the presets can be listed without PyTorch
-    return BoxTokenizer(self.num_classes, self.quantization_bins, self.vocab_size, self.class_offset, self.coord_offset,
-                        self.prompt_token, self.noise_token)
+    from pix2seq.tokenizer import BoxTokenizer # here: a list of the presets does not need PyTorch
+    return BoxTokenizer(self.num_classes, self.quantization_bins, self.vocab_size,
+                        self.class_offset, self.coord_offset, self.prompt_token, self.noise_token)
 
 # %% ../nbs/07b_model_config.ipynb #7bf65ac7
 @patch
@@ -88,48 +93,69 @@ def with_classes(self:Pix2SeqConfig,
 ) -> Pix2SeqConfig: # a copy; its vocabulary grows only if the classes do not fit
     "The same model for other classes."
     coord_offset = max(self.coord_offset, self.class_offset + len(class_names))
-    return replace(self, num_classes=len(class_names), class_names=class_names, category_ids=category_ids, coord_offset=coord_offset,
+    return replace(self, num_classes=len(class_names), class_names=class_names,
+                   category_ids=category_ids, coord_offset=coord_offset,
                    vocab_size=max(self.vocab_size, coord_offset + self.quantization_bins))
 
 # %% ../nbs/07b_model_config.ipynb #4a5d2b6b
+_C4 = dict(resnet_depths=(3, 4, 6), encoder_layers=12, encoder_dim=512, encoder_mlp_dim=2048,
+           encoder_heads=16, decoder_layers=8, decoder_dim=512, decoder_mlp_dim=2048,
+           decoder_heads=16)
+_VIT_B = dict(backbone="vit", encoder_layers=12, encoder_dim=768, encoder_mlp_dim=3072,
+              encoder_heads=12, decoder_layers=6, decoder_dim=512, decoder_mlp_dim=2048,
+              decoder_heads=16)
+_DIGITS = dict(image_size=(96, 96), resnet_depths=(2, 3), resnet_width=32, encoder_layers=1,
+               encoder_dim=128, encoder_mlp_dim=512, encoder_heads=4, decoder_layers=2,
+               decoder_dim=128, decoder_mlp_dim=512, decoder_heads=4, dropout=0., drop_path=0.,
+               max_seq_len=40, max_instances=8, num_classes=10, class_names=tuple("0123456789"),
+               category_ids=tuple(range(1, 11)), quantization_bins=97, coord_offset=110,
+               vocab_size=207, coord_init="sincos")
 PRESETS = {
     "resnet50": {},
     "resnet101": dict(resnet_depths=(3, 4, 23, 3)),
     "resnet50-dc5": dict(resnet_dilate_last=True),
     "resnet101-dc5": dict(resnet_depths=(3, 4, 23, 3), resnet_dilate_last=True),
-    "resnet50-c4": dict(resnet_depths=(3, 4, 6), encoder_layers=12, encoder_dim=512, encoder_mlp_dim=2048, encoder_heads=16,
-                        decoder_layers=8, decoder_dim=512, decoder_mlp_dim=2048, decoder_heads=16),
-    "vit-b": dict(backbone="vit", encoder_layers=12, encoder_dim=768, encoder_mlp_dim=3072, encoder_heads=12,
-                  decoder_layers=6, decoder_dim=512, decoder_mlp_dim=2048, decoder_heads=16),
-    "vit-l": dict(backbone="vit", encoder_layers=24, encoder_dim=1024, encoder_mlp_dim=4096, encoder_heads=16,
-                  decoder_layers=8, decoder_dim=512, decoder_mlp_dim=2048, decoder_heads=16),
-    "digits": dict(image_size=(96, 96), resnet_depths=(2, 3), resnet_width=32, encoder_layers=1, encoder_dim=128, encoder_mlp_dim=512,
-                   encoder_heads=4, decoder_layers=2, decoder_dim=128, decoder_mlp_dim=512, decoder_heads=4, dropout=0., drop_path=0.,
-                   max_seq_len=40, max_instances=8, num_classes=10, class_names=tuple("0123456789"), category_ids=tuple(range(1, 11)),
-                   quantization_bins=97, coord_offset=110, vocab_size=207, coord_init="sincos"),
+    "resnet50-c4": _C4,
+    "vit-b": _VIT_B,
+    "vit-l": _VIT_B | dict(encoder_layers=24, encoder_dim=1024, encoder_mlp_dim=4096,
+                           encoder_heads=16, decoder_layers=8),
+    "digits": _DIGITS,
 }
 
 # %% ../nbs/07b_model_config.ipynb #972e06b0
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's weights expect
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # what torchvision's weights expect
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # %% ../nbs/07b_model_config.ipynb #af7598ea
+def _grown(config, given):
+    "What is asked for, and the room that it takes where no length is given."
+    room = {}
+    if "max_instances" in given and "max_seq_len" not in given:
+        room["max_seq_len"] = max(config.max_seq_len, 5*given["max_instances"])
+    if {"quantization_bins", "coord_offset"} & set(given) and "vocab_size" not in given:
+        bins = given.get("quantization_bins", config.quantization_bins)
+        needed = given.get("coord_offset", config.coord_offset) + bins
+        room["vocab_size"] = max(config.vocab_size, needed)
+    return room | given
+
 @patch
 def override(self:Pix2SeqConfig,
     **overrides, # any field
-) -> Pix2SeqConfig: # a copy
+) -> Pix2SeqConfig: # a copy, with positions and tokens for what is asked
     "Some fields set otherwise; a name that is no field is refused, with the near matches."
     known = [f.name for f in fields(self)]
     for key in overrides:
+        if key in known: continue
         near = ', '.join(difflib.get_close_matches(key, known, 3, 0.3)) or 'none'
-        if key not in known: raise ValueError(f"Pix2SeqConfig has no field {key!r}; near it: {near}")
-    return replace(self, **overrides)
+        raise ValueError(f"Pix2SeqConfig has no field {key!r}; near it: {near}")
+    return replace(self, **_grown(self, overrides))
 
 @patch(cls_method=True)
 def from_name(cls:Pix2SeqConfig,
     name:str, # a key of `PRESETS`
     **overrides, # any field
 ) -> Pix2SeqConfig:
-    "A preset by name, with any field set otherwise; an unknown name is refused, with the near matches."
+    "A preset by name, with any field set otherwise; an unknown name is refused with near matches."
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, 3, 0.4) or PRESETS
         raise ValueError(f"no preset is called {name!r}; near it: {', '.join(near)}")

@@ -9,7 +9,7 @@ __all__ = ['PUBLISHED', 'RECIPES', 'Recipe', 'from_recipe']
 import difflib
 from dataclasses import dataclass
 
-from .train_config import TrainConfig
+from .train_config import INSTEAD, TrainConfig
 
 # %% ../nbs/19_recipes.ipynb #903d8d45
 @dataclass
@@ -20,46 +20,67 @@ class Recipe:
     published:str # COCO AP, and what it cost, as published
     ours:str="not run yet" # what we measured
 
-PUBLISHED = dict(class_weight=1., cell_weight=0., clip_norm=0., min_scale=0.3, max_scale=2., flip=0.5, warmup_epochs=2.,
-                 mixed_precision="bf16", workers=8, log_every=100, eval_every=5000, eval_images=5000, save_every=1000)
+PUBLISHED = dict(class_weight=1., cell_weight=0., clip_norm=0., min_scale=0.3, max_scale=2.,
+                 flip=0.5, warmup_epochs=2., mixed_precision="bf16", workers=8, log_every=100,
+                 eval_every=5000, eval_images=5000, save_every=1000)
 
 # %% ../nbs/19_recipes.ipynb #39e897fc
-def _scratch(preset, AP): # COCO alone
-    options = PUBLISHED | dict(preset=preset, data="coco", epochs=300., batch_size=128, lr=3e-3, imagenet=True, num_classes=80,
+def _scratch(preset, AP):
+    "COCO alone."
+    options = PUBLISHED | dict(preset=preset, data="coco", epochs=300., batch_size=128, lr=3e-3,
+                               imagenet=True, num_classes=80,
                                model=dict(image_size=(1333, 1333), quantization_bins=2000))
-    return Recipe(options, "paper §3.1 and Table 1", f"AP {AP}; more than a day on 128 TPUs")
+    published = f"AP {AP}; more than a day on 128 TPUs"
+    return Recipe(options, "paper §3.1 and Table 1", published)
 
 _from_scratch = {"resnet50": 43.0, "resnet101": 44.5, "resnet50-dc5": 43.2, "resnet101-dc5": 45.0}
 
 # %% ../nbs/19_recipes.ipynb #1eb56e69
-def _pretraining(preset): # Objects365, in COCO's format
-    options = PUBLISHED | dict(preset=preset, data="objects365", steps=400_000, warmup_epochs=0., warmup_steps=10_000, batch_size=256, lr=1e-3,
-                               imagenet=preset.startswith("resnet"), num_classes=365, model=dict(image_size=(640, 640)))
+def _pretraining(preset):
+    "Objects365, in COCO's format."
+    options = PUBLISHED | dict(preset=preset, data="objects365", steps=400_000, warmup_epochs=0.,
+                               warmup_steps=10_000, batch_size=256, lr=1e-3,
+                               imagenet=preset.startswith("resnet"), num_classes=365,
+                               model=dict(image_size=(640, 640)))
     return Recipe(options, "paper §3.2; its configuration was not published", "no figure of its own")
 
-def _finetuning(preset, size, AP): # from the weights of the above
-    options = PUBLISHED | dict(preset=preset, data="coco", weights=f"runs/obj365-{preset}/checkpoint", epochs=40., batch_size=32, lr=3e-5, num_classes=80,
+def _finetuning(preset, size, AP):
+    "COCO, from the weights of the above."
+    options = PUBLISHED | dict(data="coco", weights=f"runs/obj365-{preset}/checkpoint", epochs=40.,
+                               batch_size=32, lr=3e-5, num_classes=80,
                                model=dict(image_size=(size, size)))
     return Recipe(options, "paper Table 2; configuration of the published code", f"AP {AP}")
 
-_finetuned = {"resnet50": (39.1, 41.7, 42.6), "resnet50-c4": (44.7, 46.9, 47.3), "vit-b": (44.2, 46.5, 47.1), "vit-l": (47.6, 49.0, 50.0)}
+_finetuned = {"resnet50": (39.1, 41.7, 42.6), "resnet50-c4": (44.7, 46.9, 47.3),
+              "vit-b": (44.2, 46.5, 47.1), "vit-l": (47.6, 49.0, 50.0)}
 
 # %% ../nbs/19_recipes.ipynb #fc36d1c1
 RECIPES = {
-    "digits": Recipe({}, "ours: the defaults, chapter Training", "–", ours="AP 0.64 in 10 minutes on 2 cores"),
+    "digits": Recipe({}, "ours: the defaults, chapter Training", "–",
+                     ours="AP 0.64 in 10 minutes on 2 cores"),
     **{f"coco-{preset}": _scratch(preset, AP) for preset, AP in _from_scratch.items()},
     **{f"obj365-{preset}": _pretraining(preset) for preset in _finetuned},
-    **{f"finetune-{preset}-{size}": _finetuning(preset, size, AP) for preset, APs in _finetuned.items() for size, AP in zip((640, 1024, 1333), APs)},
+    **{f"finetune-{preset}-{size}": _finetuning(preset, size, AP)
+       for preset, APs in _finetuned.items() for size, AP in zip((640, 1024, 1333), APs)},
 }
 
 # %% ../nbs/19_recipes.ipynb #c309397d
+def _without_rivals(recipe, options):
+    "A recipe's options that still matter beside those given."
+    rivals = {other for name, moot in INSTEAD.items() if options.get(name) for other in moot}
+    rivals |= {name for name in ("epochs", "warmup_epochs") if INSTEAD[name][0] in options}
+    if options.get("train_json"): rivals.add("data")
+    return {name: value for name, value in recipe.items() if name not in rivals}
+
 def from_recipe(
     name:str, # a key of `RECIPES`
     **options, # fields of `TrainConfig` set otherwise than in the recipe
 ) -> TrainConfig: # the run; its folder is `runs/NAME`
     "The record of a published run; an unknown name is refused, with the near matches."
     if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; near it: {', '.join(difflib.get_close_matches(name, RECIPES, 3, 0.4) or RECIPES)}")
-    recipe = dict(out=f"runs/{name}") | RECIPES[name].options
-    if recipe.get("model") and options.get("model"): options["model"] = recipe["model"] | options["model"]
+        near = difflib.get_close_matches(name, RECIPES, 3, 0.4) or RECIPES
+        raise ValueError(f"no recipe is called {name!r}; near it: {', '.join(near)}")
+    recipe = dict(out=f"runs/{name}") | _without_rivals(RECIPES[name].options, options)
+    if recipe.get("model") and options.get("model"):
+        options["model"] = recipe["model"] | options["model"]
     return TrainConfig(**recipe | options)
