@@ -486,7 +486,7 @@ def test_names_that_look_otherwise(root, name, said): assert is_usual(usual(root
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there, nor is it clear whether a/1.jpg, b/1.jpg is meant", usual, root, n=1, name="c/{}.png", said="1.jpg")
+    refused("1.jpg is not there, nor is it clear that a/1.jpg, b/1.jpg is meant", usual, root, n=1, name="c/{}.png", said="1.jpg")
 
 
 def test_another_split_is_not_taken_for_this_one(root):
