@@ -168,7 +168,7 @@ def _outline_box(path, row):
     except (ValueError, TypeError, KeyError, IndexError) as e:
         raise ValueError(f"{where} box, and its outline cannot be read: {e}") from e
 
-# %% ../nbs/04c_coco_file.ipynb #406166fd
+# %% ../nbs/04c_coco_file.ipynb #7a53ff54
 def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
@@ -212,7 +212,7 @@ def _clean_boxes(
     keep = np.isfinite(xywh).all(1) & (xywh[:, 2:] > 0).all(1) & (inside[:, 2:] > inside[:, :2]).all(1)
     return inside, keep, keep & beyond
 
-# %% ../nbs/04c_coco_file.ipynb #377146f4
+# %% ../nbs/04c_coco_file.ipynb #78b34e70
 def _conventions(
     xywh:np.ndarray, # `[A, 4]` left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
@@ -249,7 +249,7 @@ def _tidy_ids(path, ids, kind):
         raise ValueError(f"{path} gives the {kind} id {twice!r} twice")
     return ids
 
-# %% ../nbs/04c_coco_file.ipynb #f03ff0db
+# %% ../nbs/04c_coco_file.ipynb #8ea32ffa
 def pack(
     texts:list[bytes], # of any lengths
 ) -> Tensor: # `[n, longest]` uint8
@@ -296,7 +296,7 @@ def _index_boxes(place, blocks, sizes, classes):
     facts |= {name: sum(counts[name] for counts in odd) for name in odd[0]}
     return arrays | dict(starts=starts), facts | dict(class_boxes=np.bincount(label, minlength=classes).tolist())
 
-# %% ../nbs/04c_coco_file.ipynb #b60dd785
+# %% ../nbs/04c_coco_file.ipynb #d945aaad
 def _gather(path, lists):
     "The blocks of a file's three lists, and the number of each id in its annotations."
     numbers, blocks = defaultdict(count().__next__), {}

@@ -63,7 +63,7 @@ class CocoDataset(Dataset):
 
     def __len__(self): return len(self.image_ids)
 
-# %% ../nbs/05_data.ipynb #5a184825
+# %% ../nbs/05_data.ipynb #bd976675
 @patch
 def image_id(self:CocoDataset, i:int) -> int|str: # of image `i`
     "The file's own id of an image."
@@ -126,7 +126,7 @@ def _take(self:CocoDataset, index, facts, category_ids, class_names, by_name):
         f"area inside their image and were dropped, {self.num_clamped} reached out of it and "
         "were clamped")
 
-# %% ../nbs/05_data.ipynb #4306f504
+# %% ../nbs/05_data.ipynb #f5b3e52e
 @patch
 def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     "Settle the ids and names of the labels; the label of each class of the file, int16."
@@ -143,7 +143,7 @@ def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     self.category_ids, self.class_names = tuple(ids), tuple(names)
     return torch.tensor(label, dtype=torch.int16)
 
-# %% ../nbs/05_data.ipynb #1c4f3418
+# %% ../nbs/05_data.ipynb #dfdeb1c4
 def _count(n, word):
     "A number of things."
     return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
@@ -160,7 +160,7 @@ def opened(
             f"{_count(len(dataset.boxes), 'box')}{notes and f' ({notes})'}, "
             f"{_count(len(dataset.class_names), 'class')}: {names}")
 
-# %% ../nbs/05_data.ipynb #48b97ce7
+# %% ../nbs/05_data.ipynb #5f637776
 def _owners(dataset):
     "The image of each box, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
@@ -171,7 +171,8 @@ def _too_many(dataset, max_objects):
     if not (many := int((objects > max_objects).sum())): return None
     left_out = (objects - max_objects).clamp(min=0).sum()/objects.sum()
     return (f"{many:,} of {_count(len(dataset), 'image')} have more than {max_objects} objects, so "
-            f"{left_out:.2%} of all boxes would never be seen; set max_instances to {objects.max()}")
+            f"{left_out:.2%} of all boxes would never be seen; set max_instances to "
+            f"{objects.max()}")
 
 def _too_small(dataset, canvas):
     "The sentence about boxes that are no pixel wide on the canvas."
@@ -186,7 +187,7 @@ def _without_boxes(dataset):
     boxes = torch.bincount(dataset.labels.int(), minlength=len(dataset.class_names))
     classes = zip(dataset.file_ids, dataset.class_names, boxes)
     empty = [(i, name) for i, name, n in classes if i is not None and not n]
-    return f"classes without a box: {_listed(empty)}" if empty else None
+    return f"classes without a box: {listed(empty)}" if empty else None
 
 def limits(
     dataset:CocoDataset, # usually the training set
@@ -197,7 +198,7 @@ def limits(
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
-# %% ../nbs/05_data.ipynb #3bb0c308
+# %% ../nbs/05_data.ipynb #4752d9de
 def _cause(path, size):
     "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
     try:
@@ -218,8 +219,8 @@ def _check_readable(dataset, seed, most):
     causes = {_cause(dataset.file(i), dataset.sizes[i].tolist()) for i in sample}
     what = f"none of {len(sample)} images tried in {dataset.images} can be read: "
     if causes == {"swapped"}: what += f"height and width are exchanged in {dataset.path}"
-    elif causes == {"pointer"}: what += 'they are Git-LFS pointers, not images; run "git lfs pull" there'
-    else: what += f"{error}"
+    elif causes == {"pointer"}: what += 'they are Git-LFS pointers; run "git lfs pull" there'
+    else: what += str(error)
     raise ValueError(what)
 
 def check_trainable(
@@ -235,7 +236,7 @@ def check_trainable(
         raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
     _check_readable(dataset, seed, most)
 
-# %% ../nbs/05_data.ipynb #6aabb340
+# %% ../nbs/05_data.ipynb #00896d70
 @patch
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images
@@ -245,8 +246,9 @@ def select(self:CocoDataset,
     first, counts = self.starts[:-1][chosen], self.starts.diff()[chosen]
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     boxes = torch.arange(starts[-1]) + torch.repeat_interleave(first - starts[:-1], counts)
-    for name in ("image_ids", "file_names", "sizes"): setattr(part, name, getattr(self, name)[chosen])
-    for name in ("boxes", "labels", "iscrowd", "area"): setattr(part, name, getattr(self, name)[boxes])
+    per_image = dict.fromkeys(("image_ids", "file_names", "sizes"), chosen)
+    per_box = dict.fromkeys(("boxes", "labels", "iscrowd", "area"), boxes)
+    for name, rows in (per_image | per_box).items(): setattr(part, name, getattr(self, name)[rows])
     part.starts = starts
     return part
 
@@ -255,23 +257,26 @@ def split_off(
     share:float, # of the images for validation, between 0 and 1
     seed:int=0, # another one holds back other images
 ) -> tuple[CocoDataset,CocoDataset]: # for training and for validation
-    "Hold back a share of the images. Raises `ValueError` if either part would have none with boxes."
-    if not 0 < share < 1: raise ValueError(f"the share for validation is {share}; expected 0 < share < 1")
-    full, rng = (dataset.starts.diff() > 0).numpy(), np.random.default_rng(seed)
-    if full.sum() < 2:
-        raise ValueError(f"{dataset.path} has {_count(int(full.sum()), 'image')} with boxes; a cut needs two")
-    held_back = np.zeros(len(dataset), bool)
-    held = min(max(1, round(share*full.sum())), full.sum() - 1)
-    held_back[rng.permutation(np.flatnonzero(full))[:held]] = True
-    held_back[rng.permutation(np.flatnonzero(~full))[:round(share*(~full).sum())]] = True
-    return tuple(dataset.select(np.flatnonzero(which)) for which in (~held_back, held_back))
+    "Hold back a share of the images. Raises `ValueError` if a part would have none with boxes."
+    if not 0 < share < 1:
+        raise ValueError(f"the share for validation is {share}; expected 0 < share < 1")
+    real = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset)).numpy()
+    full, empty, rng = np.flatnonzero(real), np.flatnonzero(real == 0), np.random.default_rng(seed)
+    if len(full) < 2:
+        raise ValueError(f"{dataset.path} has {_count(len(full), 'image')} with boxes; a cut needs two")
+    held = min(max(1, round(share*len(full))), len(full) - 1)
+    held_back = np.concatenate([rng.permutation(full)[:held],
+                                rng.permutation(empty)[:round(share*len(empty))]])
+    rest = np.setdiff1d(np.arange(len(dataset)), held_back)
+    return dataset.select(rest), dataset.select(np.sort(held_back))
 
 # %% ../nbs/05_data.ipynb #ed5e3f06
-def _mix(*numbers): # one seed of 63 bits from several numbers; neighbours give unrelated ones
+def _mix(*numbers):
+    "One seed of 63 bits from several numbers; neighbours give unrelated ones."
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 class SequenceDataset(Dataset):
-    "Training samples: an augmented, padded image with its sequences; what is random follows from seed, epoch and index alone."
+    "Training samples; everything random in one follows from seed, epoch and index alone."
     def __init__(self,
         dataset:Dataset, # gives dictionaries with `image`, `boxes`, `labels` and perhaps `iscrowd`
         transform, # see `train_transform`
@@ -282,14 +287,15 @@ class SequenceDataset(Dataset):
         seed:int=0, # of all that is random
         **options, # see `make_sequence`
     ):
-        self.dataset, self.transform, self.tokenizer, self.canvas = dataset, transform, tokenizer, tuple(canvas)
-        self.max_instances, self.sequences, self.seed, self.options = max_instances, sequences, seed, options
+        self.dataset, self.transform, self.tokenizer = dataset, transform, tokenizer
+        self.canvas, self.max_instances, self.sequences = tuple(canvas), max_instances, sequences
+        self.seed, self.options = seed, options
 
     def __len__(self): return len(self.dataset)
 
     def __getitem__(self,
         key:tuple[int,int]|int, # `(epoch, index)`, or an index of epoch 0
-    ) -> dict: # `images` `[3, H, W]` in `[0, 1]`, `input_seq`, `target_seq`, `token_weights` `[K, 5M]`, `image_id`; or `error`
+    ) -> dict: # `images` `[3, H, W]`, three rows `[K, 5M]`, `image_id`; or an `error`
         epoch, i = key if isinstance(key, tuple) else (0, key)
         try: sample = self.dataset[i]
         except OSError as e: return dict(error=str(e))
@@ -299,20 +305,22 @@ class SequenceDataset(Dataset):
 
 # %% ../nbs/05_data.ipynb #e71b71db
 @patch
-def _write(self:SequenceDataset, sample): # from the transform
+def _write(self:SequenceDataset, sample):
+    "A transformed sample as a padded image and its sequences."
     image = sample["image"]
     size = tuple(image.shape[-2:])
     real = ~sample["iscrowd"] if "iscrowd" in sample else slice(None)
     boxes, labels = normalize_boxes(sample["boxes"], size)[real], sample["labels"][real]
-    extent = (size[0]/self.canvas[0], size[1]/self.canvas[1])
-    rows = [make_sequence(boxes, labels, self.tokenizer, self.max_instances, extent=extent, **self.options) for _ in range(self.sequences)]
+    options = dict(extent=(size[0]/self.canvas[0], size[1]/self.canvas[1]), **self.options)
+    rows = [make_sequence(boxes, labels, self.tokenizer, self.max_instances, **options)
+            for _ in range(self.sequences)]
     input_seq, target_seq, token_weights = (torch.stack(row) for row in zip(*rows))
     return dict(images=pad_image(image, self.canvas), input_seq=input_seq, target_seq=target_seq,
                 token_weights=token_weights, image_id=sample["image_id"])
 
 # %% ../nbs/05_data.ipynb #5c1819d6
 class SampleStream(Sampler):
-    "An endless shuffled stream of `(epoch, index)`, cut to a part of it: where a run stands is one number."
+    "A part of an endless shuffled stream of `(epoch, index)`."
     def __init__(self,
         length:int, # samples in the data set
         stop:int, # end of the part
@@ -328,14 +336,17 @@ class SampleStream(Sampler):
         shuffled = None
         for position in range(self.start, self.stop):
             epoch, place = divmod(position, self.length)
-            if shuffled is None or place == 0: shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            if shuffled is None or place == 0:
+                shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.length)
             yield epoch, int(shuffled[place])
 
 # %% ../nbs/05_data.ipynb #3e46a40f
 def collate(
     samples:list[dict], # from `SequenceDataset`
-) -> dict: # stacked tensors, `image_ids`, and `errors`: a sentence for each image that could not be read
+) -> dict: # stacked tensors, `image_ids`, and `errors`: a sentence for each image not read
     "Stack samples to a batch; images that could not be read are left out and named."
-    errors, good = [s["error"] for s in samples if "error" in s], [s for s in samples if "error" not in s]
-    batch = {k: torch.stack([s[k] for s in good]) for k in ("images", "input_seq", "target_seq", "token_weights") if good}
-    return dict(**batch, image_ids=[s["image_id"] for s in good], errors=errors)
+    errors = [sample["error"] for sample in samples if "error" in sample]
+    good = [sample for sample in samples if "error" not in sample]
+    keys = ("images", "input_seq", "target_seq", "token_weights") if good else ()
+    batch = {key: torch.stack([sample[key] for sample in good]) for key in keys}
+    return dict(**batch, image_ids=[sample["image_id"] for sample in good], errors=errors)

@@ -10,7 +10,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-# %% ../nbs/04d_layouts.ipynb #110254f1
+# %% ../nbs/04d_layouts.ipynb #aa7b8267
 SPLITS = dict(train=("train", "training"), val=("val", "valid", "validation"), test=("test", "testing"))
 _PLAIN = {"annotations", "instances", "labels", "result", "results", "coco", "default", "dataset"}
 _OTHER = {"captions", "panoptic", "stuff", "info", "notes"} # of COCO and Label Studio, without boxes
@@ -34,7 +34,7 @@ def _rank(path, names):
     if words.intersection(names) or inside: return 0 if inside and words <= _PLAIN else 2
     return None
 
-# %% ../nbs/04d_layouts.ipynb #fd830edc
+# %% ../nbs/04d_layouts.ipynb #1175531e
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic",
                   ".jp2"}
 
@@ -66,7 +66,7 @@ def _image_folders(root, path, names):
     named = [_child(base, name) for name in (stem, *names) for base in bases]
     return [*named, *bases[1:], here/"images", *(f for f in (root, here) if _holds(f, IMAGE_SUFFIXES))]
 
-# %% ../nbs/04d_layouts.ipynb #1f37121f
+# %% ../nbs/04d_layouts.ipynb #d008c9ad
 def _choose(root, ranked, names, split):
     "The image folder and the JSON file of the best rank; a sentence if that is two, or without images."
     ranked = sorted((rank, path) for rank, path in ranked if rank is not None)
@@ -105,7 +105,7 @@ def _find_whole_json(root):
              and not any(map(_split_of, (path, *path.relative_to(root).parents)))]
     return _choose(root, [(0 if _words(path.stem) <= _PLAIN else 1, path) for path in files], (), None)
 
-# %% ../nbs/04d_layouts.ipynb #96ce6210
+# %% ../nbs/04d_layouts.ipynb #4fb2ea1f
 def _find_voc(root, names):
     "The images and the list, or the folder with XML files, of a split in Pascal VOC's format."
     beside = [inside for name in names if (inside := _child(root, name))]
@@ -126,7 +126,7 @@ def _find_whole_voc(root):
     images, xml = _child(root, "JPEGImages") or _child(root, "images"), _child(root, "Annotations")
     return (images, xml) if images and xml and _holds(xml, {".xml"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #6560fde1
+# %% ../nbs/04d_layouts.ipynb #829473ed
 def read_yaml(
     root:Path, # folder to look in
 ) -> tuple[Path|None,dict]: # the file, and what it says; `(None, {})` if there is none
@@ -170,7 +170,7 @@ def _find_whole_yolo(root):
     images, labels = root/"images", root/"labels"
     return (images, labels) if images.is_dir() and labels.is_dir() and _holds(labels, {".txt"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #d0e0cc95
+# %% ../nbs/04d_layouts.ipynb #63efa895
 KNOWN = ("annotations/instances_train2017.json with train2017/ (COCO); train/_annotations.coco.json (Roboflow); "
          "annotations/instances_default.json with images/ (CVAT); labels.json with data/ (FiftyOne); "
          "result.json with images/ (Label Studio); Annotations/*.xml with JPEGImages/ (Pascal VOC); "

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_document']
 
-# %% ../nbs/04e_other_formats.ipynb #766de398
+# %% ../nbs/04e_other_formats.ipynb #d52dfccf
 import math
 import os
 import re
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .layouts import IMAGE_SUFFIXES, read_yaml
 
-# %% ../nbs/04e_other_formats.ipynb #c42ad68c
+# %% ../nbs/04e_other_formats.ipynb #6c19aa31
 def _size(path):
     "Width and height of an image as it is seen, from its head."
     with Image.open(path) as image:
@@ -51,7 +51,7 @@ def _document(rows, categories, **more):
         warnings.warn(f"{len(unreadable)} {many} left out; the first: {unreadable[0]}")
     return dict(images=images, annotations=annotations, categories=categories, **more)
 
-# %% ../nbs/04e_other_formats.ipynb #eda8cc3f
+# %% ../nbs/04e_other_formats.ipynb #7237084f
 def _parse_xml(path):
     "The root of an XML file. One that declares entities is refused: they can swell to any size."
     content = path.read_bytes()
@@ -83,7 +83,7 @@ def _voc_size(path, root, image):
     try: return _size(image)
     except OSError: return None
 
-# %% ../nbs/04e_other_formats.ipynb #358d3bdc
+# %% ../nbs/04e_other_formats.ipynb #b558dc69
 def _read_voc(images, annotations):
     "The document of a folder with XML files, or of a list of their names without suffix."
     files = {Path(name).stem: name for name in _image_files(images)}
@@ -103,7 +103,7 @@ def _read_voc(images, annotations):
             yield file, _voc_size(path, roots[stem], images/file), objects
     return _document(rows(), [dict(id=k, name=name) for k, name in enumerate(names, 1)], by_name=True)
 
-# %% ../nbs/04e_other_formats.ipynb #16270d24
+# %% ../nbs/04e_other_formats.ipynb #c860bdfc
 def _yolo_names(labels):
     "Names of the classes, from the folder of the labels or one above; and whether there are keypoints."
     for place in (labels, *labels.absolute().parents[:3]):
@@ -134,7 +134,7 @@ def _yolo_objects(path, size, keypoints):
     lines = enumerate(_lines(path) if path.is_file() else [], 1)
     return [_yolo_object(f"object {n} of {path}", line.split(), size, keypoints) for n, line in lines]
 
-# %% ../nbs/04e_other_formats.ipynb #2741be17
+# %% ../nbs/04e_other_formats.ipynb #3905e89e
 def _yolo_files(images, annotations):
     "Pairs of an image, relative to the folder of images, and its label file."
     if annotations.is_dir():
@@ -162,7 +162,7 @@ def _read_yolo(images, annotations):
     document["categories"] = [dict(id=k, name=names.get(k, str(k))) for k in sorted(set(names) | used)]
     return document
 
-# %% ../nbs/04e_other_formats.ipynb #53f77aa7
+# %% ../nbs/04e_other_formats.ipynb #d4c7032a
 def read_document(
     images:Path, # folder of the images
     annotations:Path, # folder with XML or label files, a list of images, or a JSON file
