@@ -41,7 +41,8 @@ class CocoDataset(Dataset):
     ):
         self.images, self.path = Path(images), Path(annotations)
         if not self.images.is_dir():
-            raise FileNotFoundError(f"{images} is not a folder; expected the images of {annotations}")
+            raise FileNotFoundError(f"{images} is not a folder; expected the images of "
+                                    f"{annotations} there")
         document = read_document(self.images, self.path)
         made = load_index(self.path) if document is None else make_index(self.path, document)
         by_name = by_name or bool(class_names and document and document.get("by_name"))
@@ -63,7 +64,7 @@ class CocoDataset(Dataset):
 
     def __len__(self): return len(self.image_ids)
 
-# %% ../nbs/05_data.ipynb #bd976675
+# %% ../nbs/05_data.ipynb #209cf558
 @patch
 def image_id(self:CocoDataset, i:int) -> int|str: # of image `i`
     "The file's own id of an image."
@@ -78,7 +79,7 @@ def file(self:CocoDataset, i:int) -> Path: # of image `i`
 @patch
 def __getitem__(self:CocoDataset,
     i:int, # index of an image
-) -> dict: # `image` `[3, H, W]`, `boxes` `[N, 4]` in pixels, `labels`, `iscrowd`, `area`, `image_id`
+) -> dict: # `image` `[3, H, W]`, `boxes` `[N, 4]` in pixels, `labels`, and more of the file
     "An image with its boxes. Raises `OSError` if it cannot be read."
     if not 0 <= i < len(self): raise IndexError(f"image {i} is outside 0..{len(self) - 1}")
     size, part = tuple(self.sizes[i].tolist()), slice(*self.starts[i:i + 2].tolist())
@@ -126,7 +127,7 @@ def _take(self:CocoDataset, index, facts, category_ids, class_names, by_name):
         f"area inside their image and were dropped, {self.num_clamped} reached out of it and "
         "were clamped")
 
-# %% ../nbs/05_data.ipynb #f5b3e52e
+# %% ../nbs/05_data.ipynb #41479905
 @patch
 def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     "Settle the ids and names of the labels; the label of each class of the file, int16."
@@ -143,7 +144,7 @@ def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     self.category_ids, self.class_names = tuple(ids), tuple(names)
     return torch.tensor(label, dtype=torch.int16)
 
-# %% ../nbs/05_data.ipynb #dfdeb1c4
+# %% ../nbs/05_data.ipynb #b0c9c075
 def _count(n, word):
     "A number of things."
     return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
@@ -160,7 +161,7 @@ def opened(
             f"{_count(len(dataset.boxes), 'box')}{notes and f' ({notes})'}, "
             f"{_count(len(dataset.class_names), 'class')}: {names}")
 
-# %% ../nbs/05_data.ipynb #5f637776
+# %% ../nbs/05_data.ipynb #0c1ef8ce
 def _owners(dataset):
     "The image of each box, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
@@ -198,7 +199,7 @@ def limits(
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
-# %% ../nbs/05_data.ipynb #4752d9de
+# %% ../nbs/05_data.ipynb #c1b6ce85
 def _cause(path, size):
     "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
     try:
@@ -236,7 +237,7 @@ def check_trainable(
         raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
     _check_readable(dataset, seed, most)
 
-# %% ../nbs/05_data.ipynb #00896d70
+# %% ../nbs/05_data.ipynb #d3616b08
 @patch
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images
@@ -263,7 +264,8 @@ def split_off(
     real = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset)).numpy()
     full, empty, rng = np.flatnonzero(real), np.flatnonzero(real == 0), np.random.default_rng(seed)
     if len(full) < 2:
-        raise ValueError(f"{dataset.path} has {_count(len(full), 'image')} with boxes; a cut needs two")
+        raise ValueError(f"{dataset.path} has {_count(len(full), 'image')} with boxes; "
+                         "a cut needs two")
     held = min(max(1, round(share*len(full))), len(full) - 1)
     held_back = np.concatenate([rng.permutation(full)[:held],
                                 rng.permutation(empty)[:round(share*len(empty))]])

@@ -10,10 +10,11 @@ import re
 from itertools import islice
 from pathlib import Path
 
-# %% ../nbs/04d_layouts.ipynb #aa7b8267
-SPLITS = dict(train=("train", "training"), val=("val", "valid", "validation"), test=("test", "testing"))
+# %% ../nbs/04d_layouts.ipynb #59bba6c2
+SPLITS = dict(train=("train", "training"), val=("val", "valid", "validation"),
+              test=("test", "testing"))
 _PLAIN = {"annotations", "instances", "labels", "result", "results", "coco", "default", "dataset"}
-_OTHER = {"captions", "panoptic", "stuff", "info", "notes"} # of COCO and Label Studio, without boxes
+_OTHER = {"captions", "panoptic", "stuff", "info", "notes"} # files without boxes
 
 def _words(text):
     "The words in a name, without numbers."
@@ -25,18 +26,18 @@ def _split_of(path):
     return next((split for split, names in SPLITS.items() if words.intersection(names)), None)
 
 def _rank(path, names):
-    "How well a path in the root tells a split: 0 exactly, 1 of keypoints, 2 with more words; or `None`."
-    stem = path.stem.casefold()
-    if exact := re.fullmatch(rf"(instances_|person_keypoints_)?({'|'.join(names)})(\d{{4}})?", stem):
+    "How well a path tells a split: 0 exactly, 1 of keypoints, 2 with more words; or `None`."
+    stem, split = path.stem.casefold(), "|".join(names)
+    if exact := re.fullmatch(rf"(instances_|person_keypoints_)?({split})(\d{{4}})?", stem):
         return int(exact[1] == "person_keypoints_")
     words, inside = _words(stem), bool(_words(path.parent.name).intersection(names))
     if words & _OTHER: return None
     if words.intersection(names) or inside: return 0 if inside and words <= _PLAIN else 2
     return None
 
-# %% ../nbs/04d_layouts.ipynb #1175531e
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic",
-                  ".jp2"}
+# %% ../nbs/04d_layouts.ipynb #c96b60c0
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif",
+                  ".heic", ".jp2"}
 
 def _child(folder, name):
     "The folder of a name, in this or in other letters of the same word."
@@ -60,31 +61,36 @@ def _has_images(folder, split):
 def _image_folders(root, path, names):
     "Where the images of a JSON file may be, likeliest first."
     here = path.parent
-    if here != root and _words(here.name).intersection(names): return [here/"data", here/"images", here]
+    if here != root and _words(here.name).intersection(names):
+        return [here/"data", here/"images", here]
     stem = re.sub("^(instances|person_keypoints|annotations)_", "", path.stem, flags=re.I)
     bases = [root, *filter(None, (_child(root, name) for name in ("images", "data", "JPEGImages")))]
     named = [_child(base, name) for name in (stem, *names) for base in bases]
-    return [*named, *bases[1:], here/"images", *(f for f in (root, here) if _holds(f, IMAGE_SUFFIXES))]
+    flat = (place for place in (root, here) if _holds(place, IMAGE_SUFFIXES))
+    return [*named, *bases[1:], here/"images", *flat]
 
-# %% ../nbs/04d_layouts.ipynb #d008c9ad
+# %% ../nbs/04d_layouts.ipynb #1e9fcf56
 def _choose(root, ranked, names, split):
-    "The image folder and the JSON file of the best rank; a sentence if that is two, or without images."
+    "The image folder and the JSON file of the best rank; a sentence if that is not clear."
     ranked = sorted((rank, path) for rank, path in ranked if rank is not None)
     if not ranked: return None
     files = [path for rank, path in ranked if rank == ranked[0][0]]
     found = {}
     for path in files:
-        folders = (place for place in _image_folders(root, path, names) if _has_images(place, split))
-        if place := next(folders, None): found[path] = place
-    if not found and _has_images(root, split): found = dict.fromkeys(files, root) # in another folder
+        folders = _image_folders(root, path, names)
+        place = next((place for place in folders if _has_images(place, split)), None)
+        if place: found[path] = place
+    if not found and _has_images(root, split): found = dict.fromkeys(files, root) # some folder
     if not found:
         raise FileNotFoundError(f"{files[0]} is there, but no image folder such as "
                                 f"{root/(names[0] if names else 'images')} beside it")
     if len(found) > 1:
-        raise ValueError(f"{_either(root, found)} could be meant in {root}: leave one there, or name "
-                         "the files with --train-json and --train-images, --val-json and --val-images")
+        raise ValueError(
+            f"{_either(root, found)} could be meant in {root}: leave one there, or name the files "
+            "with --train-json and --train-images, --val-json and --val-images")
     return next((place, path) for path, place in found.items())
 
+# %% ../nbs/04d_layouts.ipynb #30a32888
 def _either(root, paths):
     "Two or three paths in words."
     return " or ".join(path.relative_to(root).as_posix() for path in islice(paths, 3))
@@ -103,9 +109,10 @@ def _find_whole_json(root):
     "A JSON file that belongs to no split: of CVAT, Label Studio, FiftyOne."
     files = [path for path in _json_files(root) if not _words(path.stem) & _OTHER
              and not any(map(_split_of, (path, *path.relative_to(root).parents)))]
-    return _choose(root, [(0 if _words(path.stem) <= _PLAIN else 1, path) for path in files], (), None)
+    ranked = [(0 if _words(path.stem) <= _PLAIN else 1, path) for path in files]
+    return _choose(root, ranked, (), None)
 
-# %% ../nbs/04d_layouts.ipynb #4fb2ea1f
+# %% ../nbs/04d_layouts.ipynb #b09b9c2f
 def _find_voc(root, names):
     "The images and the list, or the folder with XML files, of a split in Pascal VOC's format."
     beside = [inside for name in names if (inside := _child(root, name))]
@@ -126,7 +133,7 @@ def _find_whole_voc(root):
     images, xml = _child(root, "JPEGImages") or _child(root, "images"), _child(root, "Annotations")
     return (images, xml) if images and xml and _holds(xml, {".xml"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #829473ed
+# %% ../nbs/04d_layouts.ipynb #4f1c165f
 def read_yaml(
     root:Path, # folder to look in
 ) -> tuple[Path|None,dict]: # the file, and what it says; `(None, {})` if there is none
@@ -140,20 +147,22 @@ def read_yaml(
     return None, {}
 
 def _yolo_labels(images):
-    "Where YOLO keeps the labels of an image folder: in `labels` for `images`, or beside the images."
+    "Where YOLO keeps the labels of an image folder: in `labels` for `images`, or beside them."
     parts = list(images.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
         if Path(*parts).is_dir(): return Path(*parts)
     return images if _holds(images, {".txt"}) else None
 
+# %% ../nbs/04d_layouts.ipynb #018406ac
 def _find_yolo(root, names):
     "The images and the labels of a split in YOLO's format."
     path, content = read_yaml(root)
     given = next((content[name] for name in names if content.get(name)), None)
     if isinstance(given, list) and len(given) == 1: given, = given
     if given and not isinstance(given, str):
-        raise ValueError(f"{path} gives {given!r} for {names[0]}; expected one folder or list of images")
+        raise ValueError(f"{path} gives {given!r} for {names[0]}; "
+                         "expected one folder, or one list of images")
     places = [root/name/"images" for name in names] + [root/"images"/name for name in names]
     if given: # as Ultralytics reads it, and as Roboflow writes it
         bases = (root/str(content.get("path", "")), root)
@@ -162,18 +171,23 @@ def _find_yolo(root, names):
         if place.is_file(): return root, place
         images = place/"images" if (place/"images").is_dir() else place
         if images.is_dir() and (labels := _yolo_labels(images)): return images, labels
-    if given: raise FileNotFoundError(f"{path} names {given!r}, but there is no such folder with labels")
+    if given:
+        raise FileNotFoundError(f"{path} names {given!r}, but there is no such folder with labels")
     return None
 
 def _find_whole_yolo(root):
     "Images and labels of no split."
     images, labels = root/"images", root/"labels"
-    return (images, labels) if images.is_dir() and labels.is_dir() and _holds(labels, {".txt"}) else None
+    there = images.is_dir() and labels.is_dir() and _holds(labels, {".txt"})
+    return (images, labels) if there else None
 
-# %% ../nbs/04d_layouts.ipynb #63efa895
-KNOWN = ("annotations/instances_train2017.json with train2017/ (COCO); train/_annotations.coco.json (Roboflow); "
-         "annotations/instances_default.json with images/ (CVAT); labels.json with data/ (FiftyOne); "
-         "result.json with images/ (Label Studio); Annotations/*.xml with JPEGImages/ (Pascal VOC); "
+# %% ../nbs/04d_layouts.ipynb #81a4d7bd
+KNOWN = ("annotations/instances_train2017.json with train2017/ (COCO); "
+         "train/_annotations.coco.json (Roboflow); "
+         "annotations/instances_default.json with images/ (CVAT); "
+         "labels.json with data/ (FiftyOne); "
+         "result.json with images/ (Label Studio); "
+         "Annotations/*.xml with JPEGImages/ (Pascal VOC); "
          "data.yaml with images/ and labels/ (YOLO)")
 
 def _find_split(root, split):
@@ -186,11 +200,21 @@ def _find_whole(root):
     "A data set without splits."
     return _find_whole_voc(root) or _find_whole_yolo(root) or _find_whole_json(root)
 
+def _missing(root, split, train):
+    "The sentence where there is a data set, but not this split of it."
+    name = "validation" if split == "val" else split
+    what = f"{root} has no {name} split beside {train.relative_to(root).as_posix()}"
+    if split != "val": return what
+    test = " (the test split is not used for it unasked)" if _find_split(root, "test") else ""
+    return (f"{what}{test}: hold back a part of the training images with --val-share 0.1, "
+            "or name the files with --val-json and --val-images")
+
+# %% ../nbs/04d_layouts.ipynb #2bb76fe4
 def find_coco(
     folder:str|Path, # of a data set, in one of the layouts of `KNOWN`
     split:str, # `"train"`, `"val"` or `"test"`
 ) -> tuple[Path,Path]: # the image folder, and a JSON file or what `read_document` reads
-    "Find the files of a split. Raises `ValueError` or `OSError` with what was looked for and found."
+    "Find the files of a split. Raises `ValueError` or `OSError` that says what is there instead."
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; expected a data set there")
@@ -202,12 +226,3 @@ def find_coco(
     raise FileNotFoundError(f"no annotations of the {split} split in {root}, which holds "
                             f"{', '.join(here[:8]) or 'nothing'}{', ...'*(len(here) > 8)}; "
                             f"the layouts known are {KNOWN}")
-
-def _missing(root, split, train):
-    "The sentence where there is a data set, but not this split of it."
-    name = "validation" if split == "val" else split
-    what = f"{root} has no {name} split beside {train.relative_to(root).as_posix()}"
-    if split != "val": return what
-    test = " (the test split is not used for it unasked)" if _find_split(root, "test") else ""
-    return (f"{what}{test}: hold back a part of the training images with --val-share 0.1, "
-            "or name the files with --val-json and --val-images")
