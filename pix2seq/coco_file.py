@@ -54,7 +54,7 @@ class _JSONFile:
         self.progress.update(len(fresh))
         self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
 
-# %% ../nbs/04c_coco_file.ipynb #e2ce39c4
+# %% ../nbs/04c_coco_file.ipynb #5be73911
 @patch
 def peek(self:_JSONFile):
     "The next character that is no space."
@@ -98,7 +98,7 @@ def rows(self:_JSONFile):
             rows = []
     yield rows
 
-# %% ../nbs/04c_coco_file.ipynb #be3c60d9
+# %% ../nbs/04c_coco_file.ipynb #0abb0d7f
 @patch
 def lists(self:_JSONFile):
     "Pairs of a list's name and a block of its rows."
@@ -185,10 +185,10 @@ def _outline_box(path, row):
         polygons = outline if isinstance(outline[0], list) else [outline]
         points = np.concatenate([np.array(polygon, float).reshape(-1, 2) for polygon in polygons])
         return [*points.min(0).tolist(), *np.ptp(points, 0).tolist()]
-    except (ValueError, TypeError, KeyError, IndexError) as e:
+    except (ValueError, TypeError, LookupError, OverflowError) as e:
         raise ValueError(f"{where} box, and its outline cannot be read: {e}") from e
 
-# %% ../nbs/04c_coco_file.ipynb #c9accca7
+# %% ../nbs/04c_coco_file.ipynb #dd01abfc
 def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
@@ -234,7 +234,7 @@ def _clean_boxes(
     keep = np.isfinite(xywh).all(1) & has_area
     return inside, keep, keep & beyond
 
-# %% ../nbs/04c_coco_file.ipynb #0183ee73
+# %% ../nbs/04c_coco_file.ipynb #4cf57ba2
 def _conventions(
     xywh:np.ndarray, # `[A, 4]` left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
@@ -242,7 +242,7 @@ def _conventions(
     "Count the boxes that fit as fractions or as two corners, and those that leave their image."
     limit, low, high = sizes[:, ::-1] + 1, xywh[:, :2], xywh[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
-        fractions = ((xywh >= 0) & (xywh <= 1.01)).all(1) & (sizes > 8).all(1)
+        fractions = ((xywh >= 0) & (xywh <= 1.01)).all(1) & (high > 0).all(1) & (sizes > 8).all(1)
         corners = ((low >= 0) & (low < high) & (high <= limit)).all(1)
         beyond = (low + high > limit).any(1)
     counts = dict(num_fractions=fractions, num_corners=corners, num_beyond=beyond)
@@ -271,7 +271,7 @@ def _tidy_ids(path, ids, kind):
         raise ValueError(f"{path} gives the {kind} id {twice!r} twice")
     return ids
 
-# %% ../nbs/04c_coco_file.ipynb #0efcea46
+# %% ../nbs/04c_coco_file.ipynb #8e865434
 def pack(
     texts:list[bytes], # of any lengths
 ) -> Tensor: # `[n, longest]` uint8
@@ -320,7 +320,7 @@ def _index_boxes(place, blocks, sizes, classes):
                   class_boxes=np.bincount(label, minlength=classes).tolist())
     return arrays | dict(starts=starts), facts
 
-# %% ../nbs/04c_coco_file.ipynb #3c30f0f9
+# %% ../nbs/04c_coco_file.ipynb #1a4a780d
 def _gather(path, lists):
     "The blocks of a file's three lists, and the number of each id in its annotations."
     numbers, blocks = defaultdict(count().__next__), {}

@@ -64,7 +64,7 @@ class CocoDataset(Dataset):
 
     def __len__(self): return len(self.image_ids)
 
-# %% ../nbs/05_data.ipynb #209cf558
+# %% ../nbs/05_data.ipynb #c31e9810
 @patch
 def image_id(self:CocoDataset, i:int) -> int|str: # of image `i`
     "The file's own id of an image."
@@ -127,7 +127,7 @@ def _take(self:CocoDataset, index, facts, category_ids, class_names, by_name):
         f"area inside their image and were dropped, {self.num_clamped} reached out of it and "
         "were clamped")
 
-# %% ../nbs/05_data.ipynb #41479905
+# %% ../nbs/05_data.ipynb #0a861d7c
 @patch
 def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     "Settle the ids and names of the labels; the label of each class of the file, int16."
@@ -144,7 +144,7 @@ def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
     self.category_ids, self.class_names = tuple(ids), tuple(names)
     return torch.tensor(label, dtype=torch.int16)
 
-# %% ../nbs/05_data.ipynb #b0c9c075
+# %% ../nbs/05_data.ipynb #47baccd5
 def _count(n, word):
     "A number of things."
     return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
@@ -161,7 +161,7 @@ def opened(
             f"{_count(len(dataset.boxes), 'box')}{notes and f' ({notes})'}, "
             f"{_count(len(dataset.class_names), 'class')}: {names}")
 
-# %% ../nbs/05_data.ipynb #0c1ef8ce
+# %% ../nbs/05_data.ipynb #b854e779
 def _owners(dataset):
     "The image of each box, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
@@ -199,7 +199,7 @@ def limits(
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
-# %% ../nbs/05_data.ipynb #c1b6ce85
+# %% ../nbs/05_data.ipynb #38f87900
 def _cause(path, size):
     "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
     try:
@@ -237,7 +237,7 @@ def check_trainable(
         raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
     _check_readable(dataset, seed, most)
 
-# %% ../nbs/05_data.ipynb #d3616b08
+# %% ../nbs/05_data.ipynb #33d6bee6
 @patch
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images

@@ -10,7 +10,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-# %% ../nbs/04d_layouts.ipynb #59bba6c2
+# %% ../nbs/04d_layouts.ipynb #38ffb7f2
 SPLITS = dict(train=("train", "training"), val=("val", "valid", "validation"),
               test=("test", "testing"))
 _PLAIN = {"annotations", "instances", "labels", "result", "results", "coco", "default", "dataset"}
@@ -35,7 +35,7 @@ def _rank(path, names):
     if words.intersection(names) or inside: return 0 if inside and words <= _PLAIN else 2
     return None
 
-# %% ../nbs/04d_layouts.ipynb #c96b60c0
+# %% ../nbs/04d_layouts.ipynb #a7ccba53
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif",
                   ".heic", ".jp2"}
 
@@ -69,7 +69,7 @@ def _image_folders(root, path, names):
     flat = (place for place in (root, here) if _holds(place, IMAGE_SUFFIXES))
     return [*named, *bases[1:], here/"images", *flat]
 
-# %% ../nbs/04d_layouts.ipynb #1e9fcf56
+# %% ../nbs/04d_layouts.ipynb #33d1ae40
 def _choose(root, ranked, names, split):
     "The image folder and the JSON file of the best rank; a sentence if that is not clear."
     ranked = sorted((rank, path) for rank, path in ranked if rank is not None)
@@ -90,7 +90,7 @@ def _choose(root, ranked, names, split):
             "with --train-json and --train-images, --val-json and --val-images")
     return next((place, path) for path, place in found.items())
 
-# %% ../nbs/04d_layouts.ipynb #30a32888
+# %% ../nbs/04d_layouts.ipynb #2038c3d5
 def _either(root, paths):
     "Two or three paths in words."
     return " or ".join(path.relative_to(root).as_posix() for path in islice(paths, 3))
@@ -112,7 +112,7 @@ def _find_whole_json(root):
     ranked = [(0 if _words(path.stem) <= _PLAIN else 1, path) for path in files]
     return _choose(root, ranked, (), None)
 
-# %% ../nbs/04d_layouts.ipynb #b09b9c2f
+# %% ../nbs/04d_layouts.ipynb #7bc71172
 def _find_voc(root, names):
     "The images and the list, or the folder with XML files, of a split in Pascal VOC's format."
     beside = [inside for name in names if (inside := _child(root, name))]
@@ -130,10 +130,11 @@ def _find_voc(root, names):
 
 def _find_whole_voc(root):
     "The images and the folder with XML files, where there are no lists of splits."
+    if _holds(root, {".xml"}) and _holds(root, IMAGE_SUFFIXES): return root, root
     images, xml = _child(root, "JPEGImages") or _child(root, "images"), _child(root, "Annotations")
     return (images, xml) if images and xml and _holds(xml, {".xml"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #4f1c165f
+# %% ../nbs/04d_layouts.ipynb #abd86abe
 def read_yaml(
     root:Path, # folder to look in
 ) -> tuple[Path|None,dict]: # the file, and what it says; `(None, {})` if there is none
@@ -154,7 +155,7 @@ def _yolo_labels(images):
         if Path(*parts).is_dir(): return Path(*parts)
     return images if _holds(images, {".txt"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #018406ac
+# %% ../nbs/04d_layouts.ipynb #36e332fa
 def _find_yolo(root, names):
     "The images and the labels of a split in YOLO's format."
     path, content = read_yaml(root)
@@ -164,9 +165,10 @@ def _find_yolo(root, names):
         raise ValueError(f"{path} gives {given!r} for {names[0]}; "
                          "expected one folder, or one list of images")
     places = [root/name/"images" for name in names] + [root/"images"/name for name in names]
-    if given: # as Ultralytics reads it, and as Roboflow writes it
+    if given: # as Ultralytics reads it, and as Roboflow writes it; another machine's is left
         bases = (root/str(content.get("path", "")), root)
-        places = [base/given for base in bases] + [root/re.sub(r"^(\.\./)+", "", given)]
+        said = [base/given for base in bases] + [root/re.sub(r"^(\.\./)+", "", given)]
+        places = said + places*Path(given).is_absolute()
     for place in places:
         if place.is_file(): return root, place
         images = place/"images" if (place/"images").is_dir() else place
@@ -181,7 +183,7 @@ def _find_whole_yolo(root):
     there = images.is_dir() and labels.is_dir() and _holds(labels, {".txt"})
     return (images, labels) if there else None
 
-# %% ../nbs/04d_layouts.ipynb #81a4d7bd
+# %% ../nbs/04d_layouts.ipynb #fbf81109
 KNOWN = ("annotations/instances_train2017.json with train2017/ (COCO); "
          "train/_annotations.coco.json (Roboflow); "
          "annotations/instances_default.json with images/ (CVAT); "
@@ -209,7 +211,7 @@ def _missing(root, split, train):
     return (f"{what}{test}: hold back a part of the training images with --val-share 0.1, "
             "or name the files with --val-json and --val-images")
 
-# %% ../nbs/04d_layouts.ipynb #2bb76fe4
+# %% ../nbs/04d_layouts.ipynb #9cb7279c
 def find_coco(
     folder:str|Path, # of a data set, in one of the layouts of `KNOWN`
     split:str, # `"train"`, `"val"` or `"test"`
@@ -217,7 +219,8 @@ def find_coco(
     "Find the files of a split. Raises `ValueError` or `OSError` that says what is there instead."
     root = Path(folder)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; expected a data set there")
+        raise FileNotFoundError(f"{root} is not a folder; expected a data set there, or single "
+                                "files, with --train-json and --train-images")
     found = _find_split(root, split) or (_find_whole(root) if split == "train" else None)
     if found: return found
     if split != "train" and (train := _find_split(root, "train") or _find_whole(root)):

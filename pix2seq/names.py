@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['same_name', 'listed', 'match_classes', 'find_files', 'name_parts']
 
-# %% ../nbs/04f_names.ipynb #2d85d4b2
+# %% ../nbs/04f_names.ipynb #93d19aae
 import os
 import posixpath
 import unicodedata
@@ -19,7 +19,7 @@ import numpy as np
 
 from .layouts import SPLITS
 
-# %% ../nbs/04f_names.ipynb #eaa5c255
+# %% ../nbs/04f_names.ipynb #da432544
 def same_name(name:str) -> str: # equal for names that mean the same
     "A name without what two writers do differently: case, space around it, Unicode form."
     return unicodedata.normalize("NFC", name.strip().casefold())
@@ -52,7 +52,7 @@ def _match_names(categories, labels, known):
         given.append(k)
     return given
 
-# %% ../nbs/04f_names.ipynb #4a3157f1
+# %% ../nbs/04f_names.ipynb #f13cd4f7
 def listed(
     classes:list[tuple], # pairs of id and name
 ) -> str: # at most eight of them
@@ -91,7 +91,7 @@ def _other_ids(path, categories, labels, given, category_ids):
     words = [f"{name!r} is {i} here and {known} in the model" for i, name, known in here]
     return f"{path}: classes matched by name, since the ids differ: {', '.join(words)}"
 
-# %% ../nbs/04f_names.ipynb #9b85f2df
+# %% ../nbs/04f_names.ipynb #9086e766
 def _hashes(names):
     "The hash of each name."
     return np.fromiter(map(hash, names), np.int64)
@@ -120,7 +120,7 @@ def find_files(
     for i, file in _find_absent(path, folder, names, absent.tolist()).items(): found[i] = file
     return found
 
-# %% ../nbs/04f_names.ipynb #889afc7d
+# %% ../nbs/04f_names.ipynb #08348940
 def name_parts(
     name:str, # as a file gives it, or the disk
 ) -> list[str]: # folders and file
@@ -142,7 +142,7 @@ def _likeliest(parts, candidates):
     strange = {*chain(*SPLITS.values())}.intersection(parts[:len(parts) - most])
     return [file for file in best if strange <= set(candidates[file])], most
 
-# %% ../nbs/04f_names.ipynb #7bd39a0d
+# %% ../nbs/04f_names.ipynb #14fb341d
 def _by_last_part(folder):
     "The files below a folder and their parts, by the last part."
     base, files = name_parts(os.path.abspath(folder)), defaultdict(dict)
@@ -165,7 +165,7 @@ def _meant(folder, name, files):
     best, most = _likeliest(parts, files.get(parts[-1], {}) if parts else {})
     return (best[0], most == len(parts)) if len(best) == 1 else (None, False)
 
-# %% ../nbs/04f_names.ipynb #b4deaa84
+# %% ../nbs/04f_names.ipynb #97f2c685
 def _find_absent(path, folder, names, absent):
     "The files meant by names that are not there; or a sentence about the first without one."
     _listing.cache_clear()
@@ -179,15 +179,16 @@ def _find_absent(path, folder, names, absent):
         if not sure: guessed.append(i)
     if guessed:
         name, file = (os.fsdecode(some[guessed[0]]) for some in (names, found))
-        print(f"{path}: {len(guessed)} images were found by the last part of their names alone, "
-              f"such as {name} at {file}")
+        more = f", and {len(guessed) - 1} more" if len(guessed) > 1 else ""
+        print(f"{path}: found by the last part of the name alone: {name} at {file}{more}")
     return found
 
 def _absent(path, folder, names, absent, i, files):
     "The sentence about images that are not found."
-    parts = name_parts(os.fsdecode(names[i]))
-    like = sorted(files.get(parts[-1], ())) if parts else []
+    stem = os.path.splitext((name_parts(os.fsdecode(names[i])) or [""])[-1])[0]
+    same = (last for last in files if os.path.splitext(last)[0] == stem)
+    like = sorted(chain.from_iterable(files[last] for last in same))
     like = ", ".join(map(os.fsdecode, like[:3]))
     return (f"{len(absent)} of {len(names)} images of {path} are not in {folder}; "
             f"{os.fsdecode(names[i])} is not there"
-            + (f", nor is it clear that {like} is meant" if like else ""))
+            + (f" (there is {like}, which is not clearly meant)" if like else ""))

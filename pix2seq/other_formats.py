@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_document']
 
-# %% ../nbs/04e_other_formats.ipynb #1c6c351e
+# %% ../nbs/04e_other_formats.ipynb #bdb03d1c
 import math
 import os
 import re
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .layouts import IMAGE_SUFFIXES, read_yaml
 
-# %% ../nbs/04e_other_formats.ipynb #a4328b04
+# %% ../nbs/04e_other_formats.ipynb #43d8a047
 def _size(path):
     "Width and height of an image as it is seen, from its head."
     with Image.open(path) as image:
@@ -37,7 +37,7 @@ def _lines(path):
     "The lines of a text file that are not empty, without space around them."
     return [*filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))]
 
-# %% ../nbs/04e_other_formats.ipynb #01948474
+# %% ../nbs/04e_other_formats.ipynb #5498dbd2
 def _report(unreadable, images):
     "Warn of images that cannot be read; raise a sentence if no other is left."
     if not unreadable: return
@@ -59,7 +59,7 @@ def _document(rows, categories, **more):
     _report(unreadable, images)
     return dict(images=images, annotations=annotations, categories=categories, **more)
 
-# %% ../nbs/04e_other_formats.ipynb #858d7f03
+# %% ../nbs/04e_other_formats.ipynb #da56fabe
 def _parse_xml(path):
     "The root of an XML file. One that declares entities is refused: they can swell to any size."
     content = path.read_bytes()
@@ -92,7 +92,7 @@ def _voc_size(path, root, image):
     try: return _size(image)
     except OSError: return None
 
-# %% ../nbs/04e_other_formats.ipynb #33f4301a
+# %% ../nbs/04e_other_formats.ipynb #93a5b061
 def _read_voc(images, annotations):
     "The document of a folder with XML files, or of a list of their names without suffix."
     files = {Path(name).stem: name for name in _image_files(images)}
@@ -115,7 +115,7 @@ def _read_voc(images, annotations):
             yield file, _voc_size(path, roots[stem], images/file), objects
     return _document(rows(), [dict(id=k, name=name) for name, k in ids.items()], by_name=True)
 
-# %% ../nbs/04e_other_formats.ipynb #97051690
+# %% ../nbs/04e_other_formats.ipynb #1081cf02
 def _yolo_names(labels):
     "Names of the classes, from the labels' folder or one above; and whether there are keypoints."
     for place in (labels, *labels.absolute().parents[:3]):
@@ -132,7 +132,7 @@ def _yolo_object(where, words, size, keypoints):
     try: label, *values = map(float, words)
     except ValueError: label, values = 0, []
     if keypoints: values = values[:4]
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2) or label != label//1:
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2) or label < 0 or label % 1:
         raise ValueError(f"{where} is {' '.join(words[:6])!r}; expected a class and x, y, width, "
                          "height, or a class and the points of an outline")
     if not all(-0.01 <= v <= 1.01 for v in values):
@@ -149,7 +149,7 @@ def _yolo_objects(path, size, keypoints):
     return [_yolo_object(f"object {n} of {path}", line.split(), size, keypoints)
             for n, line in enumerate(lines, 1)]
 
-# %% ../nbs/04e_other_formats.ipynb #8f32191a
+# %% ../nbs/04e_other_formats.ipynb #d80a3260
 def _yolo_files(images, annotations):
     "Pairs of an image, relative to the folder of images, and its label file."
     if annotations.is_dir():
@@ -177,7 +177,7 @@ def _read_yolo(images, annotations):
     ids = sorted(set(names) | used)
     return document | dict(categories=[dict(id=k, name=names.get(k, str(k))) for k in ids])
 
-# %% ../nbs/04e_other_formats.ipynb #312ad0ab
+# %% ../nbs/04e_other_formats.ipynb #f9ae55d1
 def read_document(
     images:Path, # folder of the images
     annotations:Path, # folder with XML or label files, a list of images, or a JSON file

@@ -367,6 +367,15 @@ def test_voc_folder(root):
     refused("--val-share", find_coco, root, "val")
 
 
+@pytest.mark.parametrize("here", ["", "train"])
+def test_voc_beside_the_images(root, here):
+    voc(root)
+    (root/here).mkdir(exist_ok=True)
+    for path in [*root.glob("*/*.xml"), *root.glob("*/*.jpg")]: path.rename(root/here/path.name)
+    for name in ("JPEGImages", "Annotations"): (root/name).rmdir()
+    assert is_usual(CocoDataset.from_folder(root))
+
+
 def test_voc_lists(root):
     voc(root)
     lists = root/"ImageSets"/"Main"
@@ -417,6 +426,12 @@ def test_yolo_of_roboflow(root):
     yolo(root, "{}/images", "{}/labels")
     (root/"data.yaml").write_text("train: ../train/images\nval: ../val/images\nnames: [disc, box]\n")
     assert len(CocoDataset.from_folder(root, "val").boxes) == 3
+
+
+def test_yolo_of_another_machine(root):
+    yolo(root, "{}/images", "{}/labels")
+    (root/"data.yaml").write_text("train: /content/train/images\nval: /content/val/images\nnames: [disc, box]\n")
+    assert find_coco(root, "train") == (root/"train"/"images", root/"train"/"labels")
 
 
 def test_yolo_lists(root):
@@ -486,7 +501,7 @@ def test_names_that_look_otherwise(root, name, said): assert is_usual(usual(root
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there, nor is it clear that a/1.jpg, b/1.jpg is meant", usual, root, n=1, name="c/{}.png", said="1.jpg")
+    refused("1.jpg is not there .there is a/1.jpg, b/1.jpg, ", usual, root, n=1, name="c/{}.png", said="1.jpg")
 
 
 def test_another_split_is_not_taken_for_this_one(root):
