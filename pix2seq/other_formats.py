@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['read_document']
 
-# %% ../nbs/04e_other_formats.ipynb #b39513c3
+# %% ../nbs/04e_other_formats.ipynb #bdb03d1c
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from .layouts import IMAGE_SUFFIXES, read_yaml
 
-# %% ../nbs/04e_other_formats.ipynb #0d0b1eb9
+# %% ../nbs/04e_other_formats.ipynb #43d8a047
 def _size(path):
     "Width and height of an image as it is seen, from its head."
     with Image.open(path) as image:
@@ -29,7 +30,21 @@ def _image_files(folder):
     "The images below a folder, as paths relative to it, sorted."
     inside = (os.path.relpath(os.path.join(place, file), folder)
               for place, _, files in os.walk(folder) for file in files)
-    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES
+                  and not os.path.basename(file).startswith("."))
+
+def _lines(path):
+    "The lines of a text file that are not empty, without space around them."
+    return [*filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))]
+
+# %% ../nbs/04e_other_formats.ipynb #5498dbd2
+def _report(unreadable, images):
+    "Warn of images that cannot be read; raise a sentence if no other is left."
+    if not unreadable: return
+    n, first = len(unreadable), unreadable[0]
+    if not images: raise ValueError(f"none of {n} images can be read; the first is {first}")
+    what = "images cannot be read and were" if n > 1 else "image cannot be read and was"
+    warnings.warn(f"{n} {what} left out; the first: {first}")
 
 def _document(rows, categories, **more):
     "A document in COCO's format from triples of a file, its `(width, height)` and its objects."
@@ -39,12 +54,12 @@ def _document(rows, categories, **more):
         if size is None: continue
         name = Path(file).as_posix()
         images.append(dict(id=name, file_name=file, width=size[0], height=size[1]))
-        annotations += [dict(one, id=len(annotations) + k, image_id=name) for k, one in enumerate(objects, 1)]
-    if unreadable:
-        warnings.warn(f"{len(unreadable)} images cannot be read and were left out; the first: {unreadable[0]}")
+        annotations += [dict(one, id=k, image_id=name)
+                        for k, one in enumerate(objects, len(annotations) + 1)]
+    _report(unreadable, images)
     return dict(images=images, annotations=annotations, categories=categories, **more)
 
-# %% ../nbs/04e_other_formats.ipynb #a249d9da
+# %% ../nbs/04e_other_formats.ipynb #da56fabe
 def _parse_xml(path):
     "The root of an XML file. One that declares entities is refused: they can swell to any size."
     content = path.read_bytes()
@@ -66,75 +81,81 @@ def _voc_objects(path, root):
     first = int("VOC" in (root.findtext("source/database") or "")) # where pixels are counted from
     for one in root.iter("object"):
         x0, y0, x1, y1 = _numbers(path, one.find("bndbox"), ("xmin", "ymin", "xmax", "ymax"))
-        yield one.findtext("name", "").strip(), [x0 - first, y0 - first, x1 - x0 + first, y1 - y0 + first]
+        box = [x0 - first, y0 - first, x1 - x0 + first, y1 - y0 + first]
+        yield one.findtext("name", "").strip(), box
 
 def _voc_size(path, root, image):
     "Width and height: of the XML file, else of the image; `None` if neither says it."
-    size = root.find("size")
-    if size is not None and (found := [int(v) for v in _numbers(path, size, ("width", "height"))])[0] > 0:
-        return found
+    if (size := root.find("size")) is not None:
+        width, height = map(int, _numbers(path, size, ("width", "height")))
+        if width > 0 and height > 0: return width, height
     try: return _size(image)
     except OSError: return None
 
-# %% ../nbs/04e_other_formats.ipynb #4a946185
+# %% ../nbs/04e_other_formats.ipynb #93a5b061
 def _read_voc(images, annotations):
     "The document of a folder with XML files, or of a list of their names without suffix."
     files = {Path(name).stem: name for name in _image_files(images)}
     folder, chosen = annotations, None
     if annotations.is_file():
         folder = annotations.parents[2]/"Annotations"
-        chosen = [line.split()[0] for line in annotations.read_text().splitlines() if line.strip()]
-    roots = {path.stem: _parse_xml(path) for path in sorted(folder.glob("*.xml"))}
-    names = sorted({name for stem, root in roots.items() for name, _ in _voc_objects(folder/stem, root)})
+        chosen = [re.sub(r"\s+-?[01]$", "", line) for line in _lines(annotations)]
+    paths = [path for path in sorted(folder.glob("*.xml")) if not path.name.startswith(".")]
+    roots = {path.stem: _parse_xml(path) for path in paths}
+    found = {stem: [*_voc_objects(folder/f"{stem}.xml", root)] for stem, root in roots.items()}
+    names = sorted({name for objects in found.values() for name, _ in objects})
+    ids = {name: k for k, name in enumerate(names, 1)}
     def rows():
         for stem in chosen or roots:
             path = folder/f"{stem}.xml"
-            if stem not in roots: raise FileNotFoundError(f"{annotations} names {stem}, but there is no {path}")
+            if stem not in roots:
+                raise FileNotFoundError(f"{annotations} names {stem}, but there is no {path}")
             file = files.get(stem) or roots[stem].findtext("filename") or stem
-            objects = [dict(category_id=names.index(name) + 1, bbox=box)
-                       for name, box in _voc_objects(path, roots[stem])]
+            objects = [dict(category_id=ids[name], bbox=box) for name, box in found[stem]]
             yield file, _voc_size(path, roots[stem], images/file), objects
-    return _document(rows(), [dict(id=k, name=name) for k, name in enumerate(names, 1)], by_name=True)
+    return _document(rows(), [dict(id=k, name=name) for name, k in ids.items()], by_name=True)
 
-# %% ../nbs/04e_other_formats.ipynb #4f5b9182
+# %% ../nbs/04e_other_formats.ipynb #1081cf02
 def _yolo_names(labels):
-    "The classes' names, from the folder of the labels or one above it; empty if nobody gives them."
+    "Names of the classes, from the labels' folder or one above; and whether there are keypoints."
     for place in (labels, *labels.absolute().parents[:3]):
         path, content = read_yaml(place)
-        names = content.get("names")
-        if isinstance(names, dict): return {int(k): str(name) for k, name in names.items()}
-        if names: return dict(enumerate(map(str, names)))
-        if (file := place/"classes.txt").is_file():
-            return dict(enumerate(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))))
-    return {}
+        names, words = content.get("names"), place/"classes.txt"
+        if not names and words.is_file(): names = _lines(words)
+        if not names: continue
+        pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(k): str(name) for k, name in pairs}, "kpt_shape" in content
+    return {}, False
 
-def _yolo_object(where, words, size):
+def _yolo_object(where, words, size, keypoints):
     "One line of a label file as a row of COCO's."
     try: label, *values = map(float, words)
-    except ValueError: values = []
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2) or label != int(label):
-        raise ValueError(f"{where} is {' '.join(words[:6])!r}; expected a class and x, y, width, height, "
-                         "or a class and the points of an outline")
+    except ValueError: label, values = 0, []
+    if keypoints: values = values[:4]
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2) or label < 0 or label % 1:
+        raise ValueError(f"{where} is {' '.join(words[:6])!r}; expected a class and x, y, width, "
+                         "height, or a class and the points of an outline")
     if not all(-0.01 <= v <= 1.01 for v in values):
-        raise ValueError(f"{where} has the numbers {values[:4]}; expected fractions of the image, in 0..1")
+        raise ValueError(f"{where} has the numbers {values[:4]}; "
+                         "expected fractions of the image, in 0..1")
     values = [v*size[k % 2] for k, v in enumerate(values)]
     if len(values) > 4: return dict(category_id=int(label), segmentation=[values])
     x, y, w, h = values
     return dict(category_id=int(label), bbox=[x - w/2, y - h/2, w, h])
 
-def _yolo_objects(path, size):
+def _yolo_objects(path, size, keypoints):
     "The rows of a label file; none if there is no such file."
-    if not path.is_file(): return []
-    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
-    return [_yolo_object(f"line {n} of {path}", line.split(), size) for n, line in lines if line.strip()]
+    lines = _lines(path) if path.is_file() else []
+    return [_yolo_object(f"object {n} of {path}", line.split(), size, keypoints)
+            for n, line in enumerate(lines, 1)]
 
-# %% ../nbs/04e_other_formats.ipynb #edc23d46
+# %% ../nbs/04e_other_formats.ipynb #d80a3260
 def _yolo_files(images, annotations):
     "Pairs of an image, relative to the folder of images, and its label file."
     if annotations.is_dir():
         for file in _image_files(images): yield file, (annotations/file).with_suffix(".txt")
         return
-    for line in filter(None, map(str.strip, annotations.read_text(encoding="utf-8").splitlines())):
+    for line in _lines(annotations):
         image = Path(os.path.normpath(annotations.parent/line))
         before, found, after = str(image).rpartition(f"{os.sep}images{os.sep}")
         labels = Path(before, "labels", after) if found else image
@@ -142,32 +163,33 @@ def _yolo_files(images, annotations):
 
 def _read_yolo(images, annotations):
     "The document of a folder with label files, or of a list of images."
+    names, keypoints = _yolo_names(annotations if annotations.is_dir() else annotations.parent)
     def rows():
         for file, labels in _yolo_files(images, annotations):
             try: size = _size(images/file)
             except OSError: size = None
-            yield file, size, _yolo_objects(labels, size) if size else []
+            yield file, size, _yolo_objects(labels, size, keypoints) if size else []
     document = _document(rows(), [])
-    names = _yolo_names(annotations if annotations.is_dir() else annotations.parent)
     used = {row["category_id"] for row in document["annotations"]}
     if names and (unknown := used - set(names)):
-        raise ValueError(f"{annotations} has objects of the class {min(unknown)}, but names are given for "
-                         f"{min(names)}..{max(names)} only")
-    document["categories"] = [dict(id=k, name=names.get(k, str(k))) for k in sorted(set(names) | used)]
-    return document
+        raise ValueError(f"{annotations} has objects of the class {min(unknown)}, but names are "
+                         f"given for {min(names)}..{max(names)} only")
+    ids = sorted(set(names) | used)
+    return document | dict(categories=[dict(id=k, name=names.get(k, str(k))) for k in ids])
 
-# %% ../nbs/04e_other_formats.ipynb #bdb22c25
+# %% ../nbs/04e_other_formats.ipynb #f9ae55d1
 def read_document(
     images:Path, # folder of the images
     annotations:Path, # folder with XML or label files, a list of images, or a JSON file
 ) -> dict|None: # `images`, `annotations` and `categories`; `None` for a JSON file
-    "What Pascal VOC's or YOLO's files say, in COCO's words. Raises `ValueError` that names the file."
+    "What VOC's or YOLO's files say, in COCO's words. Raises `ValueError` that names the file."
     if annotations.is_dir():
         if any(annotations.glob("*.xml")): return _read_voc(images, annotations)
         if any(annotations.rglob("*.txt")): return _read_yolo(images, annotations)
         raise FileNotFoundError(f"{annotations} is a folder without XML or label files; "
                                 "expected a COCO-format JSON file, or one of these")
+    if annotations.suffix in (".yaml", ".yml"):
+        raise ValueError(f"{annotations} speaks of a whole data set: name its folder, with --data")
     if annotations.suffix != ".txt" or not annotations.is_file(): return None
-    first = next(filter(str.strip, annotations.read_text(encoding="utf-8").splitlines()), "")
-    is_image = Path(first.strip()).suffix.lower() in IMAGE_SUFFIXES
+    is_image = any(Path(line).suffix.lower() in IMAGE_SUFFIXES for line in _lines(annotations)[:1])
     return (_read_yolo if is_image else _read_voc)(images, annotations)
