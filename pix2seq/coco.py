@@ -29,21 +29,27 @@ class Part(NamedTuple):
     wanted:str # pattern of the files that are taken out
     files:int # how many there are
 
-PARTS = (Part("annotations/annotations_trainval2017.zip", "f4bbac642086de4f52a3fdda2de5fa2c", 252_907_541, 489_773_314,
-              "annotations/instances_*2017.json", 2),
-         Part("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 815_585_330, 815_000_000, "val2017/*.jpg", 5_000),
-         Part("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", 19_336_861_798, 19_320_000_000, "train2017/*.jpg", 118_287))
-COUNTS = dict(val2017=(5_000, 36_781), train2017=(118_287, 860_001)) # images and boxes in the JSON file of each split
+PARTS = (
+    Part("annotations/annotations_trainval2017.zip", "f4bbac642086de4f52a3fdda2de5fa2c",
+         252_907_541, 489_773_314, "annotations/instances_*2017.json", 2),
+    Part("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80",
+         815_585_330, 815_000_000, "val2017/*.jpg", 5_000),
+    Part("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2",
+         19_336_861_798, 19_320_000_000, "train2017/*.jpg", 118_287))
+COUNTS = dict(val2017=(5_000, 36_781), train2017=(118_287, 860_001)) # images and boxes of each split
 
 # %% ../nbs/18_coco.ipynb #8468e7f6
-def _count(root, part): # files of a part that are there
+def _count(root, part):
+    "Files of a part that are there."
     return sum(1 for _ in root.glob(part.wanted))
 
-def _check_split(root, split, counts): # a sentence if the JSON file does not hold so many images and boxes
+def _check_split(root, split, counts):
+    "A sentence if the JSON file does not hold so many images and boxes."
     path = root/"annotations"/f"instances_{split}.json"
     index, facts = load_index(path)
     found = len(index["image_ids"]), facts["num_boxes"]
-    if found != tuple(counts): return "{} speaks of {:,} images and {:,} boxes; expected {:,} and {:,}".format(path, *found, *counts)
+    if found == tuple(counts): return None
+    return "{} lists {:,} images and {:,} boxes; expected {:,} and {:,}".format(path, *found, *counts)
 
 def check_coco(
     root:str|Path, # folder of the data set
@@ -53,7 +59,8 @@ def check_coco(
     "Count COCO's files, and the rows in them."
     root, wrong = Path(root), []
     for part in parts:
-        if (there := _count(root, part)) != part.files: wrong.append(f"{there:,} of {part.files:,} files are there of {root/part.wanted}")
+        if (there := _count(root, part)) != part.files:
+            wrong.append(f"{there:,} of {part.files:,} files are there of {root/part.wanted}")
     if wrong: return wrong
     for split in counts:
         try: wrong.append(_check_split(root, split, counts[split]))
@@ -62,54 +69,75 @@ def check_coco(
 
 # %% ../nbs/18_coco.ipynb #0d241450
 def _check_md5(path, expected):
-    found = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file, tqdm(total=path.stat().st_size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2) as bar:
-        while chunk := file.read(1 << 24): found.update(chunk); bar.update(len(chunk))
+    "Remove an archive that is not what the server has."
+    found, size = hashlib.md5(usedforsecurity=False), path.stat().st_size
+    bar = tqdm(total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2)
+    with open(path, "rb") as file, bar:
+        while chunk := file.read(1 << 24):
+            found.update(chunk)
+            bar.update(len(chunk))
     if found.hexdigest() == expected: return
     path.unlink()
-    raise ValueError(f"{path.name} arrived with the MD5 sum {found.hexdigest()}; expected {expected}. It was thrown away; the same command fetches it again")
+    raise ValueError(f"{path.name} has the MD5 sum {found.hexdigest()}; expected {expected}. "
+                     "It was thrown away; the same command fetches it again")
 
-def _unpack(archive, root, wanted): # what is wanted and not yet there; a file is whole or not there
+def _unpack(archive, root, wanted):
+    "Take out what is wanted and not yet there; a file is whole or not there."
     with ZipFile(archive) as source:
-        members = [member for member in source.infolist() if PurePosixPath(member.filename).match(wanted)]
+        members = [m for m in source.infolist() if PurePosixPath(m.filename).match(wanted)]
         for member in tqdm(members, desc=f"unpacking {archive.name}", delay=2):
             file = root.joinpath(*PurePosixPath(member.filename).parts[-2:])
             if file.is_file() and file.stat().st_size == member.file_size: continue
             file.parent.mkdir(exist_ok=True)
-            aside = file.with_name(file.name + ".part")
-            try:
-                with source.open(member) as packed, open(aside, "wb") as unpacked: shutil.copyfileobj(packed, unpacked, 1 << 20)
-                os.replace(aside, file)
-            finally: aside.unlink(missing_ok=True)
+            _write_whole(source, member, file)
 
-def _get_part(root, part, server):
-    archive = root/PurePosixPath(part.archive).name
+def _write_whole(source, member, file):
+    "A member of an archive, under another name until it is whole."
+    aside = file.with_name(file.name + ".part")
     try:
-        if not archive.is_file(): download(f"{server}/{part.archive}", archive)
+        with source.open(member) as packed, open(aside, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+        os.replace(aside, file)
+    finally: aside.unlink(missing_ok=True)
+
+# %% ../nbs/18_coco.ipynb #88aac718
+def _get_part(root, part, server):
+    "Fetch, check and unpack an archive, and remove it."
+    archive, url = root/PurePosixPath(part.archive).name, f"{server}/{part.archive}"
+    try:
+        if not archive.is_file(): download(url, archive)
     except ConnectionError as e:
-        raise ConnectionError(f"{server}/{part.archive} is not here yet ({e.__cause__ or e}); the same command goes on from there") from e
+        raise ConnectionError(f"{url} is not here yet ({e.__cause__ or e}); the same command continues "
+                              f"from there, or from a copy brought by hand to {archive.absolute()}") from e
     _check_md5(archive, part.md5)
     try: _unpack(archive, root, part.wanted)
     except (BadZipFile, zlib.error, EOFError) as e:
         archive.unlink()
-        raise ValueError(f"{archive.name} cannot be unpacked and was thrown away; the same command fetches it again: {e}") from e
+        raise ValueError(f"{archive.name} cannot be unpacked and was thrown away; "
+                         f"the same command fetches it again: {e}") from e
     archive.unlink()
 
 # %% ../nbs/18_coco.ipynb #aa5246e3
 def _check_space(root, parts):
-    archives = [part.size - sum(file.stat().st_size for file in root.glob(PurePosixPath(part.archive).name + "*")) for part in parts]
-    need, free = sum(part.unpacked for part in parts) + max(archives), shutil.disk_usage(root).free
-    if need > free: raise OSError(f"{root} has {free/1e9:.1f} GB of room, and {need/1e9:.1f} GB are needed; nothing was fetched")
+    "Is there room for what is unpacked, and for the rest of the largest archive?"
+    def here(part): return sum(f.stat().st_size for f in root.glob(PurePosixPath(part.archive).name + "*"))
+    need = sum(part.unpacked for part in parts) + max(part.size - here(part) for part in parts)
+    free = shutil.disk_usage(root).free
+    if need <= free: return
+    raise OSError(f"{root} has {free/1e9:.1f} GB of room, and {need/1e9:.1f} GB are needed; nothing was fetched")
 
 def get_coco(
     root:str|Path, # folder of the data set; made if absent
     parts:tuple[Part,...]=PARTS, # what should be there
     counts:dict[str,tuple[int,int]]=COUNTS, # images and boxes of each split
 ) -> None:
-    "Fetch and unpack what is missing. Raises `ConnectionError`, `OSError` (a full disk) or `ValueError` (a wrong checksum or count)."
+    """Fetch and unpack what is missing. Raises `ConnectionError`, `OSError` (a full disk) or `ValueError`
+    (a wrong checksum or count)."""
     root = Path(root)
+    if root.is_file(): raise NotADirectoryError(f"{root} is a file; expected a folder for COCO, old or new")
     root.mkdir(parents=True, exist_ok=True)
     server = os.environ.get("PIX2SEQ_COCO", "http://images.cocodataset.org")
-    if missing := [part for part in parts if _count(root, part) != part.files]: _check_space(root, missing)
+    missing = [part for part in parts if _count(root, part) != part.files]
+    if missing: _check_space(root, missing)
     for part in missing: _get_part(root, part, server)
     if wrong := check_coco(root, parts, counts): raise ValueError("; ".join(wrong))

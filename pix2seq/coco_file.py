@@ -98,12 +98,19 @@ def lists(self:_JSONFile): # pairs of a list's name and a block of its rows
     if (self.text[self.at:] + self.file.read(self.window)).strip(): raise ValueError(f"It goes on after its end, at character {self.passed + self.at}")
 
 # %% ../nbs/04c_coco_file.ipynb #83f444be
-def _lists(path): # the same of a file; or a sentence
-    if not path.is_file(): raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
+def _lists(path):
+    "Pairs of a list's name and a block of its rows, of a file; or a sentence."
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
     source = _JSONFile(path)
     try: yield from source.lists()
-    except (ValueError, RecursionError) as e: raise ValueError(f"{path} is not valid JSON: {e}") from e
-    finally: source.file.close(); source.progress.close()
+    except (ValueError, RecursionError) as e:
+        if source.text.startswith("version https://git-lfs"):
+            e = 'it is a Git-LFS pointer to the file; run "git lfs pull" there'
+        raise ValueError(f"{path} is not valid JSON: {e}") from None
+    finally:
+        source.file.close()
+        source.progress.close()
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
 def _column(path, rows, kind, key):
@@ -161,13 +168,13 @@ def _outline_box(path, row):
     except (ValueError, TypeError, KeyError, IndexError) as e:
         raise ValueError(f"{where} box, and its outline cannot be read: {e}") from e
 
-# %% ../nbs/04c_coco_file.ipynb #facebfd0
+# %% ../nbs/04c_coco_file.ipynb #24abd35c
 def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
         if good(value): continue
         where = f"{path}: annotation {row.get('id')} of image {row.get('image_id')}"
-        raise ValueError(f"{where} has the {key} {value}; expected {expected}")
+        raise ValueError(f"{where} has the {key} {value!r}; expected {expected}")
 
 def _is_box(box):
     "Is it a list of four numbers?"
@@ -205,7 +212,7 @@ def _clean_boxes(
     keep = np.isfinite(xywh).all(1) & (xywh[:, 2:] > 0).all(1) & (inside[:, 2:] > inside[:, :2]).all(1)
     return inside, keep, keep & beyond
 
-# %% ../nbs/04c_coco_file.ipynb #33182414
+# %% ../nbs/04c_coco_file.ipynb #58994d2c
 def _conventions(
     xywh:np.ndarray, # `[A, 4]` left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
@@ -242,7 +249,7 @@ def _tidy_ids(path, ids, kind):
         raise ValueError(f"{path} gives the {kind} id {twice!r} twice")
     return ids
 
-# %% ../nbs/04c_coco_file.ipynb #05f3f332
+# %% ../nbs/04c_coco_file.ipynb #57a9b327
 def pack(
     texts:list[bytes], # of any lengths
 ) -> Tensor: # `[n, longest]` uint8
@@ -289,7 +296,7 @@ def _index_boxes(place, blocks, sizes, classes):
     facts |= {name: sum(counts[name] for counts in odd) for name in odd[0]}
     return arrays | dict(starts=starts), facts | dict(class_boxes=np.bincount(label, minlength=classes).tolist())
 
-# %% ../nbs/04c_coco_file.ipynb #89f3b938
+# %% ../nbs/04c_coco_file.ipynb #8a599c5c
 def _gather(path, lists):
     "The blocks of a file's three lists, and the number of each id in its annotations."
     numbers, blocks = defaultdict(count().__next__), {}

@@ -15,6 +15,8 @@ import re
 import unicodedata
 import warnings
 from collections import defaultdict
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -27,7 +29,7 @@ from torch.utils.data import Dataset, Sampler
 from .boxes import as_boxes, normalize_boxes
 from .coco_file import load_index, make_index, pack, unpack
 from .images import read_image
-from .layouts import find_coco
+from .layouts import SPLITS, find_coco
 from .other_formats import read_document
 from .sequence import make_sequence
 from .tokenizer import BoxTokenizer
@@ -70,7 +72,7 @@ def match_classes(
                          f"it knows {_listed([*zip(category_ids or class_names, class_names or category_ids)])}")
     return labels
 
-# %% ../nbs/05_data.ipynb #f5e2c118
+# %% ../nbs/05_data.ipynb #85a21b33
 def _listed(classes):
     "The first classes of a list, in words."
     words = ", ".join(f"{name!r} (id {i})" if i != name else repr(i) for i, name in classes[:8])
@@ -98,7 +100,7 @@ def _match_names(categories, labels, known):
         moved.append((i, name, label))
     return moved
 
-# %% ../nbs/05_data.ipynb #7a2c0495
+# %% ../nbs/05_data.ipynb #939c5f54
 def _hashes(names): return np.fromiter(map(hash, names), np.int64)
 
 def _walk(folder):
@@ -124,9 +126,7 @@ def _check_files(path, folder, packed):
     for i, name in found.items(): names[i] = name
     return pack(names)
 
-# %% ../nbs/05_data.ipynb #1fc14bf8
-_SPLITS = {"train", "val", "valid", "validation", "test"}
-
+# %% ../nbs/05_data.ipynb #f0e9ec3e
 def _parts(name):
     "The folders and the name in a file's name, without what two writers do differently."
     if "?d=" in name: name = name.split("?d=", 1)[1]
@@ -142,37 +142,57 @@ def _likeliest(parts, candidates):
     "The candidates that share most with a name, unless they are of another split; how much it is."
     most = max((_shared(parts, place) for place in candidates.values()), default=0)
     best = {file for file, place in candidates.items() if _shared(parts, place) == most}
-    strange = _SPLITS.intersection(parts[:len(parts) - most])
+    strange = {*chain(*SPLITS.values())}.intersection(parts[:len(parts) - most])
     return [file for file in best if strange <= set(candidates[file])], most
 
-def _find_absent(path, folder, names, absent):
-    "The files that are meant by names that are not there; or a sentence about the first without one."
-    base, by_name, taken, guesses = _parts(os.path.abspath(folder)), defaultdict(dict), set(names), []
-    for file in (file for files in _walk(folder) for file in files):
+def _by_name(folder):
+    "The files below a folder and their parts, by the last part."
+    base, by_name = _parts(os.path.abspath(folder)), defaultdict(dict)
+    for file in chain.from_iterable(_walk(folder)):
         place = base + _parts(os.fsdecode(file))
         by_name[place[-1]][file] = place
-    found = {}
+    return by_name
+
+@cache
+def _listing(place):
+    "What is in a folder; nothing if it is none."
+    try: return set(os.listdir(place))
+    except OSError: return set()
+
+def _meant(folder, name, by_name):
+    "The file that a name means, and whether all of the name says so; `(None, False)` if none does."
+    place, last = os.path.split(os.path.join(os.fsencode(folder), name))
+    if b".." not in name.split(b"/") and last in _listing(place): return name, True # by a link
+    parts = _parts(os.fsdecode(name))
+    best, most = _likeliest(parts, by_name.get(parts[-1], {}) if parts else {})
+    return (best[0], most == len(parts)) if len(best) == 1 else (None, False)
+
+def _find_absent(path, folder, names, absent):
+    "The files meant by names that are not there; or a sentence about the first without one."
+    by_name, taken, found, guesses = _by_name(folder), set(names), {}, []
+    _listing.cache_clear()
     for i in absent:
-        parts, plain = _parts(os.fsdecode(names[i])), os.path.join(os.fsencode(folder), names[i])
-        candidates = by_name.get(parts[-1], {}) if parts else {}
-        best, most = _likeliest(parts, candidates)
-        if len(best) == 1 and best[0] not in taken: found[i] = best[0]
-        elif b".." not in names[i].split(b"/") and os.path.isfile(plain): found[i] = names[i]
-        else: raise FileNotFoundError(_absent(path, folder, names, absent, i, candidates))
-        taken.add(found[i])
-        if most < len(parts) and found[i] != names[i]: guesses.append(i)
-    if guesses: print(f"{path}: {len(guesses)} files were found by the last part of their names alone, "
-                      f"such as {os.fsdecode(names[guesses[0]])} at {os.fsdecode(found[guesses[0]])}")
+        file, sure = _meant(folder, names[i], by_name)
+        if file is None or file in taken and file != names[i]:
+            raise FileNotFoundError(_absent(path, folder, names, absent, i, by_name))
+        found[i] = file
+        taken.add(file)
+        if not sure: guesses.append(i)
+    if guesses:
+        name, file = (os.fsdecode(names_of[guesses[0]]) for names_of in (names, found))
+        print(f"{path}: {len(guesses)} files were found by the last part of their names alone, "
+              f"such as {name} at {file}")
     return found
 
-def _absent(path, folder, names, absent, i, candidates):
+def _absent(path, folder, names, absent, i, by_name):
     "The sentence about files that are not found."
-    like = [os.fsdecode(file) for file in sorted(candidates)[:3]]
+    parts = _parts(os.fsdecode(names[i]))
+    like = sorted(by_name.get(parts[-1], ())) if parts else []
+    like = ", ".join(map(os.fsdecode, like[:3]))
     return (f"{len(absent)} of {len(names)} images of {path} are not in {folder}; "
-            f"{os.fsdecode(names[i])} is not there under one clear name"
-            + (f" (there is {', '.join(like)})" if like else ""))
+            f"{os.fsdecode(names[i])} is not there{like and f', nor is it clear whether {like} is meant'}")
 
-# %% ../nbs/05_data.ipynb #137b5f0e
+# %% ../nbs/05_data.ipynb #e83c9b4a
 def _settle(index):
     "Look at each page before workers are made, so that no worker is the only one that holds it."
     for array in index.values(): array.sum()
@@ -278,7 +298,11 @@ def _take(self:CocoDataset, index, facts, label):
     same = label.equal(torch.arange(len(label), dtype=torch.int16))
     self.labels = index["labels"] if same else label[index["labels"].int()]
 
-# %% ../nbs/05_data.ipynb #d78833bb
+# %% ../nbs/05_data.ipynb #075d6ded
+def _count(n, word):
+    "A number of things."
+    return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
+
 def opened(
     dataset:CocoDataset, # as it was opened
 ) -> str: # one line
@@ -287,11 +311,11 @@ def opened(
               (dataset.num_clamped, "clamped")]
     notes = ", ".join(f"{n:,} {what}" for n, what in counts if n)
     names = ", ".join(dataset.class_names[:5]) + (", ..." if len(dataset.class_names) > 5 else "")
-    return (f"{dataset.path}: {len(dataset):,} images in {dataset.images}, "
-            f"{len(dataset.boxes):,} boxes{notes and f' ({notes})'}, "
-            f"{len(dataset.class_names)} classes: {names}")
+    return (f"{dataset.path}: {_count(len(dataset), 'image')} in {dataset.images}, "
+            f"{_count(len(dataset.boxes), 'box')}{notes and f' ({notes})'}, "
+            f"{_count(len(dataset.class_names), 'class')}: {names}")
 
-# %% ../nbs/05_data.ipynb #add22108
+# %% ../nbs/05_data.ipynb #f8cba430
 def _owners(dataset):
     "The image of each box, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
@@ -301,7 +325,7 @@ def _too_many(dataset, max_objects):
     objects = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset))
     if not (many := int((objects > max_objects).sum())): return None
     left_out = (objects - max_objects).clamp(min=0).sum()/objects.sum()
-    return (f"{many:,} of {len(dataset):,} images have more than {max_objects} objects, so "
+    return (f"{many:,} of {_count(len(dataset), 'image')} have more than {max_objects} objects, so "
             f"{left_out:.2%} of all boxes would never be seen; set max_instances to {objects.max()}")
 
 def _too_small(dataset, canvas):
@@ -328,7 +352,7 @@ def limits(
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
-# %% ../nbs/05_data.ipynb #dd697575
+# %% ../nbs/05_data.ipynb #0528a19f
 def _cause(path, size):
     "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
     try:
@@ -366,18 +390,19 @@ def check_trainable(
         raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
     _check_readable(dataset, seed, most)
 
-# %% ../nbs/05_data.ipynb #f884f63a
+# %% ../nbs/05_data.ipynb #24ce1ac2
 @patch
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images
 ) -> CocoDataset: # of these images, in this order
     "A part of a data set."
     part, chosen = copy.copy(self), torch.as_tensor(indices)
-    counts = self.starts.diff()[chosen]
-    boxes = torch.cat([torch.arange(*self.starts[i:i + 2]) for i in chosen.tolist()])
+    first, counts = self.starts[:-1][chosen], self.starts.diff()[chosen]
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    boxes = torch.arange(starts[-1]) + torch.repeat_interleave(first - starts[:-1], counts)
     for name in ("image_ids", "file_names", "sizes"): setattr(part, name, getattr(self, name)[chosen])
     for name in ("boxes", "labels", "iscrowd", "area"): setattr(part, name, getattr(self, name)[boxes])
-    part.starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    part.starts = starts
     return part
 
 def split_off(
@@ -389,7 +414,7 @@ def split_off(
     if not 0 < share < 1: raise ValueError(f"the share for validation is {share}; expected 0 < share < 1")
     full, rng = (dataset.starts.diff() > 0).numpy(), np.random.default_rng(seed)
     if full.sum() < 2:
-        raise ValueError(f"{dataset.path} has {full.sum()} images with boxes; to cut it in two takes two")
+        raise ValueError(f"{dataset.path} has {_count(int(full.sum()), 'image')} with boxes; a cut needs two")
     held_back = np.zeros(len(dataset), bool)
     held = min(max(1, round(share*full.sum())), full.sum() - 1)
     held_back[rng.permutation(np.flatnonzero(full))[:held]] = True

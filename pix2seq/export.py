@@ -27,8 +27,11 @@ class LookOnce(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images:Tensor) -> Tensor: # `[B, 3, H, W]` -> `[layers, 2, B, H, S, D/H]`
-        return torch.stack([torch.stack(pair) for pair in self.model.prepare(self.model.encode(images))])
+    def forward(self,
+        images:Tensor, # `[B, 3, H, W]`
+    ) -> Tensor: # `[layers, 2, B, H, S, D/H]`
+        memory = self.model.encode(images)
+        return torch.stack([torch.stack(pair) for pair in self.model.prepare(memory)])
 
 class ReadOne(nn.Module):
     "A token, the past and the image to logits, and to what is to be kept of the token."
@@ -41,11 +44,11 @@ class ReadOne(nn.Module):
         position:Tensor, # `[1]` int64 how many came before
         past:Tensor, # `[layers, 2, B, H, T, D/H]`, of which `position` places count
         image:Tensor, # `[layers, 2, B, H, S, D/H]` from `LookOnce`
-    ) -> tuple[Tensor,Tensor]: # logits `[B, V]`, and `[layers, 2, B, H, 1, D/H]` to be put at `position`
+    ) -> tuple[Tensor,Tensor]: # logits `[B, V]`, and `[layers, 2, B, H, 1, D/H]` for `position`
         m, kept = self.model, []
-        x = m.token_embedding[read][:, None] + m.position_embedding[position]              # [B, 1, D]
+        x = m.token_embedding[read][:, None] + m.position_embedding[position]     # [B, 1, D]
         places = torch.arange(past.shape[4] + 1)
-        mask = ((places < position) | (places == past.shape[4]))[None]                     # [1, T + 1] the new token stands last
+        mask = ((places < position) | (places == past.shape[4]))[None]            # the new one is last
         for i, block in enumerate(m.decoder):
             h = block.norm1(x)
             new = block.self_attention.keys_values(h)
@@ -81,33 +84,48 @@ def example_inputs(
     batch:int, # images side by side
 ) -> tuple[tuple[Tensor,...],tuple[Tensor,...]]: # arguments of `LookOnce` and of `ReadOne`
     "Tensors of the right shapes."
-    c = config
-    with torch.no_grad(): image = LookOnce(Pix2Seq(c).eval())(torch.zeros(batch, 3, *c.image_size))
+    c, images = config, torch.rand(batch, 3, *config.image_size)
+    with torch.no_grad(): image = LookOnce(Pix2Seq(c).eval())(torch.zeros_like(images))
     past = torch.zeros(*image.shape[:4], c.max_seq_len, image.shape[-1])
-    return (torch.rand(batch, 3, *c.image_size),), (torch.full((batch,), c.prompt_token), torch.tensor([0]), past, image)
+    return (images,), (torch.full((batch,), c.prompt_token), torch.tensor([0]), past, image)
 
 # %% ../nbs/16_export.ipynb #2ee2c215
-def write_torch(module:nn.Module, inputs:tuple[Tensor,...], path:Path) -> None: # a module, what it is called with, a `.pt2` file
+def write_torch(
+    module:nn.Module, # in evaluation mode
+    inputs:tuple[Tensor,...], # what it is called with
+    path:Path, # a `.pt2` file
+) -> None:
     "An exported program of PyTorch."
     torch.export.save(torch.export.export(module, inputs), path)
 
-def load_torch(path:Path): # a `.pt2` file -> a function of tensors
+def load_torch(
+    path:Path, # a `.pt2` file
+): # a function of tensors
     "Run an exported program."
     return torch.export.load(path).module()
 
-def write_onnx(module:nn.Module, inputs:tuple[Tensor,...], path:Path) -> None: # a module, what it is called with, an `.onnx` file
+# %% ../nbs/16_export.ipynb #af4fbb20
+def write_onnx(
+    module:nn.Module, # in evaluation mode
+    inputs:tuple[Tensor,...], # what it is called with
+    path:Path, # an `.onnx` file
+) -> None:
     "An ONNX file with its weights inside."
-    names = ("images",) if len(inputs) == 1 else ("read", "position", "past", "image")
-    results = ("image",) if len(inputs) == 1 else ("logits", "kept")
-    torch.onnx.export(module, inputs, path, dynamo=True, external_data=False, verbose=False, input_names=names, output_names=results)
+    names, results = ("read", "position", "past", "image"), ("logits", "kept")
+    if len(inputs) == 1: names, results = ("images",), ("image",)
+    torch.onnx.export(module, inputs, path, dynamo=True, external_data=False, verbose=False,
+                      input_names=names, output_names=results)
 
-def load_onnx(path:Path): # an `.onnx` file -> a function of tensors
+def load_onnx(
+    path:Path, # an `.onnx` file
+): # a function of tensors
     "Run an ONNX file with onnxruntime."
     from onnxruntime import InferenceSession # optional: only who exports ONNX needs it
     session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     def run(*tensors):
-        out = [torch.from_numpy(x) for x in session.run(None, {n: t.numpy() for n, t in zip(names, tensors)})]
+        given = {name: tensor.numpy() for name, tensor in zip(names, tensors)}
+        out = [torch.from_numpy(x) for x in session.run(None, given)]
         return out[0] if len(out) == 1 else tuple(out)
     return run
 
@@ -115,33 +133,48 @@ def load_onnx(path:Path): # an `.onnx` file -> a function of tensors
 FORMATS = {"torch": ("pt2", write_torch, load_torch), "onnx": ("onnx", write_onnx, load_onnx)}
 ONNX_NEEDS = "onnx", "onnxscript", "onnxruntime"
 
+def _check_formats(formats):
+    "Formats that are known, with the packages that they need."
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        asked = ", ".join(map(str, unknown)) or "none"
+        raise ValueError(f"formats are {', '.join(FORMATS)}, not {asked}")
+    missing = [name for name in ONNX_NEEDS if not find_spec(name)] if "onnx" in formats else []
+    if missing:
+        raise ValueError(f"ONNX needs the packages {', '.join(missing)}: pip install 'pix2seq[export]', "
+                         "or leave onnx out of the formats")
+
 def export_model(
     model:Pix2Seq, # in evaluation mode, on the CPU
     out:str|Path, # folder for the files; made if missing
-    formats:tuple[str,...]=("torch", "onnx"), # keys of `FORMATS`; `ValueError` for others, `ImportError` where packages are missing
+    formats:tuple[str,...]=("torch", "onnx"), # keys of `FORMATS`
     batch:int=1, # images side by side: fixed in the files
     num_objects:int|None=None, # to be compared; by default five, or as many as the model reads
 ) -> list[Path]: # the files
-    "Write a model for other systems. Raises `RuntimeError` where a file does not read what the model reads."
-    unknown = [f for f in formats if f not in FORMATS]
-    if unknown or not formats: raise ValueError(f"formats are {', '.join(FORMATS)}, not {', '.join(unknown) or 'none'}")
-    missing = [p for p in ONNX_NEEDS if not find_spec(p)] if "onnx" in formats else []
-    if missing: raise ImportError(f"ONNX needs the packages {', '.join(missing)}: pip install 'pix2seq[export]'")
+    """Write a model for other systems. Raises `ValueError`, before anything is written, for formats that
+    are unknown or lack packages, and `RuntimeError` where a file does not read what the model reads."""
+    _check_formats(formats)
     out, config = Path(out), model.config
+    count = num_objects or min(5, config.max_instances)
     out.mkdir(parents=True, exist_ok=True)
-    (out/"config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
-    return [file for name in formats for file in _export_as(model, out, *FORMATS[name], batch, num_objects or min(5, config.max_instances))]
+    (out/"config.json").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
+    written = [_export_as(model, out, *FORMATS[name], batch, count) for name in formats]
+    return [file for files in written for file in files]
 
+# %% ../nbs/16_export.ipynb #e83e5bb8
 @torch.no_grad()
-def _export_as(model, out, suffix, write, load, batch, num_objects): # both files of a format, compared with the model
-    modules, files = (LookOnce(model), ReadOne(model)), [out/f"{name}.{suffix}" for name in ("encoder", "step")]
+def _export_as(model, out, suffix, write, load, batch, num_objects):
+    "Both files of a format, compared with the model."
+    modules, names = (LookOnce(model), ReadOne(model)), ("encoder", "step")
+    files, trial = ([out/f"{start}{name}.{suffix}" for name in names] for start in ("", "trial-"))
     inputs = example_inputs(model.config, batch)
-    trial = [out/f"trial-{file.name}" for file in files]
     try:
         for module, given, file in zip(modules, inputs, trial): write(module.eval(), given, file)
-        loaded = [load(file) for file in trial]
-        ours, theirs = (read_greedily(*pair, inputs[0][0], model.config, num_objects) for pair in (modules, loaded))
-        if not torch.equal(ours, theirs): raise RuntimeError(f"{suffix} reads other tokens than the model: {theirs[0, :10].tolist()} for {ours[0, :10].tolist()}")
+        loaded, images = [load(file) for file in trial], inputs[0][0]
+        ours, theirs = (read_greedily(*pair, images, model.config, num_objects) for pair in (modules, loaded))
+        if not torch.equal(ours, theirs):
+            first, right = theirs[0, :10].tolist(), ours[0, :10].tolist()
+            raise RuntimeError(f"{suffix} reads other tokens than the model: {first} for {right}")
         for there, here in zip(trial, files): os.replace(there, here)
     finally:
         for file in trial: file.unlink(missing_ok=True)

@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from huggingface_hub.constants import HF_HOME
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from tqdm import tqdm
 
 from .model import Pix2Seq
@@ -280,9 +279,11 @@ def shape_fields(
 
 # %% ../nbs/11c_official.ipynb #101e5bc5
 def coco_classes() -> dict: # `num_classes`, `class_names` and `category_ids` for a `Pix2SeqConfig`
-    "COCO's classes under COCO's own ids: 80 names among 91 numbers, and where there is no name, the number as a word."
-    words = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]                    # torchvision counts the same way
-    names = tuple(str(i) if word in ("__background__", "N/A") else word for i, word in enumerate(words))
+    "COCO's classes under COCO's own ids: 80 names among 91 numbers, each other number as a word."
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights # for names alone
+    words = Weights.COCO_V1.meta["categories"]                      # torchvision counts the same way
+    unnamed = "__background__", "N/A"
+    names = tuple(str(i) if word in unnamed else word for i, word in enumerate(words))
     return dict(num_classes=len(names), class_names=names, category_ids=tuple(range(len(names))))
 
 # %% ../nbs/11c_official.ipynb #e85ad866
@@ -344,7 +345,8 @@ def _fetch_rest(url, part): # append what is missing to `part` -> the checksum t
         return _promised(answer.headers)
 
 # %% ../nbs/11c_official.ipynb #756e4668
-def _crc_of(file): # without holding it in memory
+def _crc_of(file):
+    "The checksum of a file, without holding it in memory."
     crc = 0
     with file.open("rb") as data:
         while chunk := data.read(1 << 24): crc = google_crc32c.extend(crc, chunk)
@@ -356,21 +358,32 @@ def download(
     attempts:int=5, # how often to take up a broken connection
     pause:float=1., # seconds before that
 ) -> None:
-    "Fetch a file, whole or not at all. Raises `FileNotFoundError`, `ConnectionError`, `OSError` (a full disk) or `ValueError` (a wrong checksum)."
+    """Fetch a file, whole or not at all. Raises `FileNotFoundError`, `ConnectionError`, `OSError`
+    (a full disk) or `ValueError` (a wrong checksum)."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
+    part, by_hand = file.with_name(file.name + ".part"), f"by hand, it goes to {file.absolute()}"
     for attempt in range(attempts):
-        try: promised = _fetch_rest(url, part); break
+        try:
+            promised = _fetch_rest(url, part)
+            break
         except HTTPError as e:
-            if e.code == 416: part.unlink(); promised = _fetch_rest(url, part); break       # what is there is no beginning of that file
-            raise (FileNotFoundError if e.code == 404 else ConnectionError)(f"{url} cannot be had: the server answers {e.code} {e.reason}") from e
-        except URLError as e: raise ConnectionError(f"{url} cannot be reached ({e.reason}); without a network, give the folder of a checkpoint that is here") from e
+            if e.code == 416: # what is there is no beginning of that file
+                part.unlink()
+                promised = _fetch_rest(url, part)
+                break
+            said = f"{url} cannot be had: the server answers {e.code} {e.reason}"
+            if e.code == 404: raise FileNotFoundError(said) from e
+            raise ConnectionError(f"{said}; {by_hand}") from e
+        except URLError as e: raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
         except (ConnectionError, TimeoutError, HTTPException) as e:
-            if attempt == attempts - 1: raise ConnectionError(f"the download of {url} broke off ({e}); the next call goes on from there") from e
+            if attempt == attempts - 1:
+                said = f"the download of {url} broke off ({e}); the next call goes on from there"
+                raise ConnectionError(f"{said}, or {by_hand}") from e
             time.sleep(pause)
     if promised is not None and _crc_of(part) != promised:
         part.unlink()
-        raise ValueError(f"{url} arrived with another checksum than the server promised, and was thrown away")
+        said = "arrived with another checksum than the server promised, and was thrown away"
+        raise ValueError(f"{url} {said}")
     part.replace(file)
 
 # %% ../nbs/11c_official.ipynb #bc8f596d
@@ -383,7 +396,10 @@ def download_official(
     folder = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))/place
     def fetch(part):
         if not (folder/part).is_file(): download(f"{bucket}/{place}/{part}", folder/part)
-    fetch("checkpoint")
+    try: fetch("checkpoint")
+    except ConnectionError as e:
+        others = "the .index and .data files of the checkpoint that it names"
+        raise ConnectionError(f"{e}, and beside it {others}") from e
     newest = re.search(r'^model_checkpoint_path: "(.+)"', (folder/"checkpoint").read_text(), re.M)
     if not newest: raise ValueError(f"{folder/'checkpoint'} does not name a checkpoint")
     prefix = folder/Path(newest[1]).name
@@ -392,11 +408,15 @@ def download_official(
     for i in range(shards): fetch(f"{prefix.name}.data-{i:05d}-of-{shards:05d}")
     return prefix
 
-def _locate(name): # a path, or what is fetched
+def _locate(name):
+    "A path, or what is fetched."
+    if not str(name or "").strip(): raise ValueError(f"a checkpoint has a name or a path, not {name!r}")
     if name in OFFICIAL and not Path(name).exists(): return download_official(name)
-    if isinstance(name, Path) or Path(name).parent != Path() or Path(name).exists() or Path(f"{name}.index").exists(): return name
-    near = difflib.get_close_matches(name, OFFICIAL, 4, 0.4) or OFFICIAL
-    raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; near it: {', '.join(near)}")
+    path = Path(name)
+    if isinstance(name, Path) or path.parent != Path() or path.exists() or Path(f"{name}.index").exists():
+        return name
+    near = ", ".join(difflib.get_close_matches(name, OFFICIAL, 4, 0.4) or OFFICIAL)
+    raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; near it: {near}")
 
 # %% ../nbs/11c_official.ipynb #18f5db93
 def _listed(what, names): # at most ten of them
@@ -453,24 +473,41 @@ def from_official(cls:Pix2Seq,
 
 # %% ../nbs/11c_official.ipynb #b5378605
 _SHAPE = ("backbone", "resnet_depths", "resnet_width", "resnet_dilate_last", "patch_size",
-          *(f"{half}_{what}" for half in ("encoder", "decoder") for what in ("layers", "dim", "mlp_dim", "heads")))
+          *(f"{half}_{what}" for half in ("encoder", "decoder")
+            for what in ("layers", "dim", "mlp_dim", "heads")))
 
 def preset_of(
     config:Pix2SeqConfig, # of any model
 ) -> str|None: # a key of `PRESETS`, or None
     "The preset whose shape a model has, whatever its classes, vocabulary and canvas."
-    same = lambda name: all(getattr(Pix2SeqConfig.from_name(name), field) == getattr(config, field) for field in _SHAPE)
+    def same(name):
+        whole = Pix2SeqConfig.from_name(name)
+        return all(getattr(whole, field) == getattr(config, field) for field in _SHAPE)
     return next(filter(same, PRESETS), None)
 
+def _empty_folder(out):
+    "A folder that is there and empty, or not there yet; otherwise a sentence."
+    if not str(out or "").strip(): raise ValueError(f"out must name a folder, not {out!r}")
+    folder = Path(out).resolve()
+    if folder.is_file(): raise FileExistsError(f"{out} is a file; expected a folder that is new or empty")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{out} is not empty; nothing was written")
+    return folder
+
+# %% ../nbs/11c_official.ipynb #1ee6cd78
 def convert(
-    checkpoint:str|Path, # a published model such as `coco-resnet50-640`, or the folder, prefix or .index file of a checkpoint
+    checkpoint:str|Path, # a published model such as `coco-resnet50-640`, or a checkpoint's folder, prefix or file
     out:str|Path, # folder to write, made if absent; it must be empty
     preset:str|None=None, # see `Pix2Seq.from_official`
     image_size:int|tuple[int,int]|None=None, # see `Pix2Seq.from_official`
 ) -> Pix2Seq: # the model
-    "Make a published TensorFlow checkpoint a model of this library: config.json and model.safetensors."
-    folder = Path(out).resolve()
-    if folder.is_dir() and any(folder.iterdir()) or folder.is_file(): raise FileExistsError(f"{out} is not empty; nothing was written")
+    """Make a published TensorFlow checkpoint a model of this library: config.json and model.safetensors.
+    Raises `ValueError` or `OSError` before anything is fetched for arguments that cannot be right."""
+    folder = _empty_folder(out)
+    if preset: Pix2SeqConfig.from_name(preset)
+    _image_size("", image_size, 1)
+    if Path(checkpoint or "", "model.safetensors").is_file():
+        raise ValueError(f"{checkpoint} is a model of this library already; there is nothing to convert")
     converted = Pix2Seq.from_official(checkpoint, preset, image_size)
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)

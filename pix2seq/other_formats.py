@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['read_document']
 
-# %% ../nbs/04e_other_formats.ipynb #b39513c3
+# %% ../nbs/04e_other_formats.ipynb #85f4dd90
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from .layouts import IMAGE_SUFFIXES, read_yaml
 
-# %% ../nbs/04e_other_formats.ipynb #0d0b1eb9
+# %% ../nbs/04e_other_formats.ipynb #968f5e7b
 def _size(path):
     "Width and height of an image as it is seen, from its head."
     with Image.open(path) as image:
@@ -29,7 +30,12 @@ def _image_files(folder):
     "The images below a folder, as paths relative to it, sorted."
     inside = (os.path.relpath(os.path.join(place, file), folder)
               for place, _, files in os.walk(folder) for file in files)
-    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(file for file in inside if Path(file).suffix.lower() in IMAGE_SUFFIXES
+                  and not os.path.basename(file).startswith("."))
+
+def _lines(path):
+    "The lines of a text file that are not empty, without space around them."
+    return [*filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))]
 
 def _document(rows, categories, **more):
     "A document in COCO's format from triples of a file, its `(width, height)` and its objects."
@@ -41,10 +47,11 @@ def _document(rows, categories, **more):
         images.append(dict(id=name, file_name=file, width=size[0], height=size[1]))
         annotations += [dict(one, id=len(annotations) + k, image_id=name) for k, one in enumerate(objects, 1)]
     if unreadable:
-        warnings.warn(f"{len(unreadable)} images cannot be read and were left out; the first: {unreadable[0]}")
+        many = "images cannot be read and were" if len(unreadable) > 1 else "image cannot be read and was"
+        warnings.warn(f"{len(unreadable)} {many} left out; the first: {unreadable[0]}")
     return dict(images=images, annotations=annotations, categories=categories, **more)
 
-# %% ../nbs/04e_other_formats.ipynb #a249d9da
+# %% ../nbs/04e_other_formats.ipynb #839660df
 def _parse_xml(path):
     "The root of an XML file. One that declares entities is refused: they can swell to any size."
     content = path.read_bytes()
@@ -76,14 +83,14 @@ def _voc_size(path, root, image):
     try: return _size(image)
     except OSError: return None
 
-# %% ../nbs/04e_other_formats.ipynb #4a946185
+# %% ../nbs/04e_other_formats.ipynb #6a401407
 def _read_voc(images, annotations):
     "The document of a folder with XML files, or of a list of their names without suffix."
     files = {Path(name).stem: name for name in _image_files(images)}
     folder, chosen = annotations, None
     if annotations.is_file():
         folder = annotations.parents[2]/"Annotations"
-        chosen = [line.split()[0] for line in annotations.read_text().splitlines() if line.strip()]
+        chosen = [re.sub(r"\s+-?[01]$", "", line) for line in _lines(annotations)]
     roots = {path.stem: _parse_xml(path) for path in sorted(folder.glob("*.xml"))}
     names = sorted({name for stem, root in roots.items() for name, _ in _voc_objects(folder/stem, root)})
     def rows():
@@ -96,22 +103,22 @@ def _read_voc(images, annotations):
             yield file, _voc_size(path, roots[stem], images/file), objects
     return _document(rows(), [dict(id=k, name=name) for k, name in enumerate(names, 1)], by_name=True)
 
-# %% ../nbs/04e_other_formats.ipynb #4f5b9182
+# %% ../nbs/04e_other_formats.ipynb #85809b59
 def _yolo_names(labels):
-    "The classes' names, from the folder of the labels or one above it; empty if nobody gives them."
+    "Names of the classes, from the folder of the labels or one above; and whether there are keypoints."
     for place in (labels, *labels.absolute().parents[:3]):
         path, content = read_yaml(place)
-        names = content.get("names")
-        if isinstance(names, dict): return {int(k): str(name) for k, name in names.items()}
-        if names: return dict(enumerate(map(str, names)))
-        if (file := place/"classes.txt").is_file():
-            return dict(enumerate(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))))
-    return {}
+        names = content.get("names") or (place/"classes.txt").is_file() and _lines(place/"classes.txt")
+        if not names: continue
+        pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        return {int(k): str(name) for k, name in pairs}, "kpt_shape" in content
+    return {}, False
 
-def _yolo_object(where, words, size):
+def _yolo_object(where, words, size, keypoints):
     "One line of a label file as a row of COCO's."
     try: label, *values = map(float, words)
-    except ValueError: values = []
+    except ValueError: label, values = 0, []
+    if keypoints: values = values[:4]
     if len(values) != 4 and (len(values) < 6 or len(values) % 2) or label != int(label):
         raise ValueError(f"{where} is {' '.join(words[:6])!r}; expected a class and x, y, width, height, "
                          "or a class and the points of an outline")
@@ -122,19 +129,18 @@ def _yolo_object(where, words, size):
     x, y, w, h = values
     return dict(category_id=int(label), bbox=[x - w/2, y - h/2, w, h])
 
-def _yolo_objects(path, size):
+def _yolo_objects(path, size, keypoints):
     "The rows of a label file; none if there is no such file."
-    if not path.is_file(): return []
-    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1)
-    return [_yolo_object(f"line {n} of {path}", line.split(), size) for n, line in lines if line.strip()]
+    lines = enumerate(_lines(path) if path.is_file() else [], 1)
+    return [_yolo_object(f"object {n} of {path}", line.split(), size, keypoints) for n, line in lines]
 
-# %% ../nbs/04e_other_formats.ipynb #edc23d46
+# %% ../nbs/04e_other_formats.ipynb #f686b863
 def _yolo_files(images, annotations):
     "Pairs of an image, relative to the folder of images, and its label file."
     if annotations.is_dir():
         for file in _image_files(images): yield file, (annotations/file).with_suffix(".txt")
         return
-    for line in filter(None, map(str.strip, annotations.read_text(encoding="utf-8").splitlines())):
+    for line in _lines(annotations):
         image = Path(os.path.normpath(annotations.parent/line))
         before, found, after = str(image).rpartition(f"{os.sep}images{os.sep}")
         labels = Path(before, "labels", after) if found else image
@@ -142,13 +148,13 @@ def _yolo_files(images, annotations):
 
 def _read_yolo(images, annotations):
     "The document of a folder with label files, or of a list of images."
+    names, keypoints = _yolo_names(annotations if annotations.is_dir() else annotations.parent)
     def rows():
         for file, labels in _yolo_files(images, annotations):
             try: size = _size(images/file)
             except OSError: size = None
-            yield file, size, _yolo_objects(labels, size) if size else []
+            yield file, size, _yolo_objects(labels, size, keypoints) if size else []
     document = _document(rows(), [])
-    names = _yolo_names(annotations if annotations.is_dir() else annotations.parent)
     used = {row["category_id"] for row in document["annotations"]}
     if names and (unknown := used - set(names)):
         raise ValueError(f"{annotations} has objects of the class {min(unknown)}, but names are given for "
@@ -156,7 +162,7 @@ def _read_yolo(images, annotations):
     document["categories"] = [dict(id=k, name=names.get(k, str(k))) for k in sorted(set(names) | used)]
     return document
 
-# %% ../nbs/04e_other_formats.ipynb #bdb22c25
+# %% ../nbs/04e_other_formats.ipynb #c5c8db05
 def read_document(
     images:Path, # folder of the images
     annotations:Path, # folder with XML or label files, a list of images, or a JSON file
@@ -167,7 +173,8 @@ def read_document(
         if any(annotations.rglob("*.txt")): return _read_yolo(images, annotations)
         raise FileNotFoundError(f"{annotations} is a folder without XML or label files; "
                                 "expected a COCO-format JSON file, or one of these")
+    if annotations.suffix in (".yaml", ".yml"):
+        raise ValueError(f"{annotations} speaks of a whole data set: name its folder, with --data")
     if annotations.suffix != ".txt" or not annotations.is_file(): return None
-    first = next(filter(str.strip, annotations.read_text(encoding="utf-8").splitlines()), "")
-    is_image = Path(first.strip()).suffix.lower() in IMAGE_SUFFIXES
+    is_image = any(Path(line).suffix.lower() in IMAGE_SUFFIXES for line in _lines(annotations)[:1])
     return (_read_yolo if is_image else _read_voc)(images, annotations)

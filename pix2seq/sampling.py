@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['truncate_logits', 'pick', 'sample', 'slot_mask', 'Choice', 'choose', 'decode_tokens', 'check_length', 'Reader',
-           'StopRule', 'class_scores', 'Generated', 'generate', 'check_request', 'check_stop', 'read_objects',
-           'look_back', 'detect']
+           'StopRule', 'class_scores', 'Generated', 'generate', 'check_request', 'check_stop', 'image_draws',
+           'read_objects', 'look_back', 'detect']
 
 # %% ../nbs/10_sampling.ipynb #449356e4
+import hashlib
 from typing import NamedTuple
 
 import torch
@@ -219,6 +220,7 @@ def generate(
     ordered:bool=False, # see `Choice`
     stop:str|StopRule="done", # "done": by the default `StopRule`; "never": read `max_objects` from each image, as published
     reader:Reader|None=None, # what reads; by default a plain `Reader`
+    draws:Tensor|None=None, # `[B, 5M]` uniform numbers in `[0, 1)`, a row for each image; by default from `generator`
 ) -> Generated: # tokens `[B, 5M]`, and the logits of the class slots `[B, M, V]`
     "Read the objects of a batch of images out."
     count = check_request(model, images, max_objects)
@@ -227,7 +229,7 @@ def generate(
     choice = Choice(temperature, top_k, top_p, constrained, ordered)
     pick(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3])               # refuse bad options before the work begins
     reader.begin(reader.encode(images), count, choice)
-    draws = torch.rand(len(images), 5*count, generator=generator, device=images.device)
+    draws = _check_draws(draws, len(images), count, generator, images.device)
     return _read_on(reader, draws, tokenizer, rule, constrained)
 
 # %% ../nbs/10_sampling.ipynb #7990e2fa
@@ -268,6 +270,13 @@ def check_request(
     check_length(model, 1, 5*count)
     return count
 
+def _check_draws(draws, batch, count, generator, device):
+    "The numbers given, or new ones; `ValueError` for another shape."
+    if draws is None: return torch.rand(batch, 5*count, generator=generator, device=device)
+    if draws.shape != (batch, 5*count):
+        raise ValueError(f"draws must be [{batch}, {5*count}], not {list(draws.shape)}")
+    return draws.to(device)
+
 def check_stop(
     stop:str|StopRule, # see `generate`
 ) -> StopRule|None: # None: never
@@ -276,6 +285,19 @@ def check_stop(
     rule = StopRule() if stop == "done" else stop
     if not isinstance(rule, StopRule) or rule.objects < 1: raise ValueError(f"stop must be 'done', 'never' or a StopRule of at least one object, not {stop!r}")
     return rule
+
+# %% ../nbs/10_sampling.ipynb #cf1d0a02
+def image_draws(
+    image:Tensor, # `[3, H, W]` uint8, or float in `[0, 1]`
+    count:int, # how many numbers
+    seed:int=0, # another seed gives other numbers for the same image
+) -> Tensor: # `[count]` uniform in `[0, 1)`
+    "Numbers to draw tokens with that follow from an image, wherever it stands in a list."
+    if image.dtype != torch.uint8: image = (image*255).round().clamp(0, 255).to(torch.uint8)
+    digest = hashlib.blake2b(f"{seed} {tuple(image.shape)}".encode(), digest_size=8)
+    digest.update(image.cpu().contiguous().numpy())
+    own = torch.Generator().manual_seed(int.from_bytes(digest.digest(), "big") >> 1)
+    return torch.rand(count, generator=own)
 
 # %% ../nbs/10_sampling.ipynb #cfc796b6
 def read_objects(

@@ -1,5 +1,8 @@
-"What `pip install` puts on a machine: the same files as the checkout, and commands that start from any folder."
-import subprocess, sys
+"What `pip install` puts on a machine: the files of the checkout, and commands that start anywhere."
+import re
+import subprocess
+import sys
+import tarfile
 from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -24,6 +27,27 @@ def test_installed_files():
     assert files_below(installed) == files_below(ROOT/'pix2seq')
 
 
+def test_metadata():
+    try: about = distribution('pix2seq').metadata
+    except PackageNotFoundError: pytest.skip('pix2seq is not installed')
+    assert {'Typing :: Typed', 'Programming Language :: Python :: 3.10'} <= {*about.get_all('Classifier')}
+    assert 'Documentation' in ' '.join(about.get_all('Project-URL'))
+
+
+def test_readme_links_are_absolute():
+    links = re.findall(r'\]\(([^)\s]+)\)', (ROOT/'README.md').read_text(encoding='utf-8'))
+    assert links and not [link for link in links if not link.startswith(('https://', '#'))]
+
+
+def test_sdist_holds_the_package_alone(tmp_path):
+    command = [sys.executable, 'setup.py', '-q', 'egg_info', '-e', tmp_path, 'sdist', '-d', tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(*tmp_path.glob('*.tar.gz')) as packed:
+        names = [Path(*Path(name).parts[1:]).as_posix() for name in packed.getnames()]
+    assert {'pix2seq/py.typed', 'pix2seq/glyphs/digits.npz', 'README.md', 'settings.ini'} <= {*names}
+    assert not [name for name in names if name.startswith(('tests', 'nbs', '.ci', 'runs'))]
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_command_starts(command, tmp_path):
     script = Path(sys.executable).with_name(command)
@@ -31,11 +55,3 @@ def test_command_starts(command, tmp_path):
     result = subprocess.run([script, '--help'], cwd=tmp_path, text=True, capture_output=True)
     assert result.returncode == 0, result.stderr
     assert 'usage' in result.stdout
-
-
-def test_bench_takes_words(tmp_path):
-    script = Path(sys.executable).with_name('pix2seq_bench')
-    if not script.exists(): pytest.skip('pix2seq is not installed')
-    result = subprocess.run([script, 'plain', 'engine', '--preset', 'digits', '--size', '96', '--dry_run'], cwd=tmp_path, text=True, capture_output=True)
-    assert result.returncode == 0, result.stderr
-    assert 'to be measured: plain, engine' in result.stdout

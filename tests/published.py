@@ -1,0 +1,49 @@
+"A small model in the published form, and a server that gives it as the published bucket would."
+import json
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import torch
+
+from pix2seq import official
+from pix2seq.model import Pix2Seq
+from pix2seq.model_config import Pix2SeqConfig
+
+CHAPTER = Path(__file__).parent.parent/"nbs/11c_official.ipynb"
+WRITER = "def write_checkpoint(", "def varint(", "def published_values(", "def write_official("
+SMALL = dict(
+    image_size=(64, 64), resnet_depths=(1, 1), resnet_width=8,
+    encoder_layers=1, encoder_dim=32, encoder_mlp_dim=64, encoder_heads=4,
+    decoder_layers=1, decoder_dim=32, decoder_mlp_dim=64, decoder_heads=4,
+)
+
+
+def write_published(folder:Path) -> Path: # the folder, which holds a TensorFlow checkpoint
+    "Write a small model with the chapter's own writer, which its tests use."
+    cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    room = dict(vars(official))
+    for source in sources: # imports first, then the cells that define the writer
+        wanted = source.startswith("#| hide\nimport") or any(name in source for name in WRITER)
+        if wanted: exec(source, room)
+    torch.manual_seed(0)
+    return room["write_official"](Pix2Seq(Pix2SeqConfig(**SMALL)).eval(), folder)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    "Files of a folder, without a line for each request."
+    def log_message(self, *args): pass
+
+
+@contextmanager
+def serving(folder:Path):
+    "The address of a server of this folder, on this machine."
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
