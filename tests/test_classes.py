@@ -1,4 +1,4 @@
-"Classes, limits and data of a run: weights that know others, data that cannot teach, folders begun on other data."
+"Classes, limits and data of a run: weights of other data, and data that cannot teach or changed."
 import json
 import os
 import random
@@ -24,8 +24,8 @@ SHORT = dict(steps=4, batch_size=2, warmup_steps=1, eval_every=0, eval_images=8,
 ANIMALS = ((1, 'cat'), (2, 'dog'), (3, 'owl'), (4, 'fox'), (5, 'bee'))
 
 
-def write_split(root:Path, split:str, classes=ANIMALS, images:int=6, objects:int=2, edit=None) -> None:
-    "Pictures of rectangles in a folder, and their boxes in COCO's format; `edit` changes the document."
+def write_split(root:Path, split:str, classes=ANIMALS, images:int=6, objects:int=2) -> None:
+    "Pictures of rectangles in a folder, and their boxes in COCO's format."
     rng, rows, boxes = random.Random(split), [], []
     (root/split).mkdir(parents=True, exist_ok=True)
     (root/'annotations').mkdir(exist_ok=True)
@@ -33,14 +33,16 @@ def write_split(root:Path, split:str, classes=ANIMALS, images:int=6, objects:int
         picture = Image.new('RGB', (64, 48), (60, 70, 80))
         rows.append(dict(id=i + 1, file_name=f'{i:03}.png', width=64, height=48))
         for k in range(objects):
-            x, y, w, h = rng.randint(0, 40), rng.randint(0, 30), rng.randint(8, 20), rng.randint(8, 16)
-            ImageDraw.Draw(picture).rectangle([x, y, x + w - 1, y + h - 1], fill=(200, 30*k % 250, 90))
+            x, y = rng.randint(0, 40), rng.randint(0, 30)
+            w, h = rng.randint(8, 20), rng.randint(8, 16)
+            corners = [x, y, x + w - 1, y + h - 1]
+            ImageDraw.Draw(picture).rectangle(corners, fill=(200, 30*k % 250, 90))
             label = classes[(i*objects + k) % len(classes)][0]
-            boxes.append(dict(id=len(boxes) + 1, image_id=i + 1, category_id=label, bbox=[x, y, w, h],
-                              area=w*h, iscrowd=0))
+            boxes.append(dict(id=len(boxes) + 1, image_id=i + 1, category_id=label,
+                              bbox=[x, y, w, h], area=w*h, iscrowd=0))
         picture.save(root/split/f'{i:03}.png')
-    content = dict(images=rows, annotations=boxes, categories=[dict(id=i, name=n) for i, n in classes])
-    if edit: edit(content)
+    categories = [dict(id=i, name=name) for i, name in classes]
+    content = dict(images=rows, annotations=boxes, categories=categories)
     (root/'annotations'/f'{split}.json').write_text(json.dumps(content), encoding='utf-8')
 
 
@@ -107,7 +109,8 @@ def test_weights_keep_their_labels_where_id_and_name_agree(tmp_path):
     before = Pix2Seq.from_pretrained('digits')
     model, train, val, said = opened(data=data, weights='digits')
     assert model.config == before.config and 'kept 197 tensors of digits' in said
-    assert all(torch.equal(a, b) for a, b in zip(before.state_dict().values(), model.state_dict().values()))
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.state_dict().items())
     assert set(train.labels.tolist()) == {0, 3, 7} and train.class_names == val.class_names
 
 
@@ -133,18 +136,19 @@ def test_one_name_that_differs_is_enough(tmp_path):
 
 def test_coco_weights_and_five_other_classes(tmp_path):
     "Weights that know the ids 0..90, and data with 1..5: id 2 is a bicycle there, and a dog here."
-    names = tuple(f'thing {i}' if i not in (1, 2, 3, 18) else {1: 'person', 2: 'bicycle', 3: 'car', 18: 'dog'}[i]
-                  for i in range(91))
+    some = {1: 'person', 2: 'bicycle', 3: 'car', 18: 'dog'}
+    names = tuple(some.get(i, f'thing {i}') for i in range(91))
     folder, before = saved_model(tmp_path/'w', num_classes=91, class_names=names, coord_offset=200,
                                  category_ids=tuple(range(91)), vocab_size=300)
     model, _, _, said = opened(data=write_data(tmp_path/'d'), weights=folder)
-    assert model.config.class_names == ('cat', 'dog', 'owl', 'fox', 'bee') and model.config.num_classes == 5
+    assert model.config.class_names == ('cat', 'dog', 'owl', 'fox', 'bee')
     assert torch.equal(class_row(model, 'dog'), class_row(before, 'dog'))
-    assert '1 of 5 classes by name, 4 new (cat, owl, fox, …)' in said and same_coordinates(before, model)
+    assert '1 of 5 classes by name, 4 new (cat, owl, fox, …)' in said
+    assert same_coordinates(before, model)
 
 
 def test_objects365_weights_and_coco(tmp_path):
-    "The paper's own recipe: ids 1..365 of one data set, 1..90 of the other, few of them the same thing."
+    "The paper's recipe: ids 1..365 of one data set and 1..90 of the other, few of them the same."
     folder, before = saved_model(tmp_path/'w', num_classes=365, coord_offset=465, vocab_size=562,
                                  class_names=('Person', *(f'o{i}' for i in range(363)), 'CAT '),
                                  category_ids=tuple(range(1, 366)))
@@ -156,7 +160,7 @@ def test_objects365_weights_and_coco(tmp_path):
 
 
 def test_weights_without_names_decide_by_id_and_get_names(tmp_path):
-    "Ids alone can agree; then the saved model has the data's names. An id too many: new classes, rows by id."
+    "Ids alone agree: the model gets the data's names. An id too many: new classes, rows by id."
     folder, before = saved_model(tmp_path/'w', class_names=None, category_ids=tuple(range(1, 11)))
     model, _, _, said = opened(data=write_data(tmp_path/'d'), weights=folder)
     assert model.config.category_ids == tuple(range(1, 11)) and 'kept' in said and 'new' not in said
@@ -195,11 +199,12 @@ def test_more_classes_than_fit(tmp_path, room):
     model, _, _, said = opened(data=data, weights=folder)
     assert (model.config.coord_offset, model.config.vocab_size) == (120, max(217, 207 + room))
     assert 'coordinates moved from 110 to 120' in said and same_coordinates(before, model)
-    for token in (0, 10, 30): assert torch.equal(model.token_embedding[token], before.token_embedding[token])
+    special = [0, 10, 30]
+    assert torch.equal(model.token_embedding[special], before.token_embedding[special])
 
 
 def test_more_objects_than_the_weights_know(tmp_path):
-    "The line says what to set, and setting that alone works: old positions are kept, new ones made."
+    "The line says what to set, and that alone works: positions are kept, and new ones made."
     data = write_data(tmp_path/'d', objects=13)
     *_, said = opened(data=data)
     assert '6 of 6 images have more than 8 objects' in said and 'set max_instances to 13' in said
@@ -208,7 +213,7 @@ def test_more_objects_than_the_weights_know(tmp_path):
     assert 'have more than' not in said and 'positions 40 -> 160' in said
     assert model.position_embedding.shape == (160, 128)
     assert torch.equal(model.position_embedding[:40], before.position_embedding)
-    with pytest.raises(ValueError, match='32 objects take 160 tokens, but the model has positions for 40'):
+    with pytest.raises(ValueError, match='32 objects take 160 tokens, but .* positions for 40'):
         opened(data=data, weights='digits', model=dict(max_instances=32, max_seq_len=40))
 
 
@@ -223,20 +228,28 @@ def test_other_bins_are_interpolated(tmp_path):
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r'token_embedding is \[207, 128\], the model.s \[207, 64\]'):
+    sentence = r'token_embedding is \[207, 128\], the model.s \[207, 64\]'
+    with pytest.raises(ValueError, match=sentence):
         opened(weights='digits', model=dict(decoder_dim=64))
 
 
 def test_options_without_effect_are_refused():
-    with pytest.raises(ValueError, match='preset has no effect beside weights: give one of the two'):
+    with pytest.raises(ValueError, match='preset has no effect beside weights: give one'):
         build(TrainConfig(weights='digits', preset='resnet50'))
-    for pair in (('steps', 'epochs'), ('warmup_steps', 'warmup_epochs'), ('imagenet', 'weights'),
-                 ('train_json', 'data'), ('train_scenes', 'data'), ('unlabelled', 'data'), ('val_share', 'val_json')):
-        with pytest.raises(ValueError, match=f'{pair[0]} has no effect beside {pair[1]}'): check_given({*pair, 'lr'})
+    for moot, name in (('steps', 'epochs'), ('warmup_steps', 'warmup_epochs'),
+                       ('imagenet', 'weights'), ('train_json', 'data'), ('train_scenes', 'data'),
+                       ('unlabelled', 'data'), ('val_share', 'val_json')):
+        with pytest.raises(ValueError, match=f'{moot} has no effect beside {name}'):
+            check_given({moot, name, 'lr'})
     check_given({'weights', 'epochs', 'data', 'val_share', 'lr'})
-    with pytest.raises(ValueError, match='set CUDA_VISIBLE_DEVICES=1'): check_config(TrainConfig(device='cuda:1'))
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="device 'cuda' is asked for"): Trainer(TrainConfig(device='cuda'))
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match='set CUDA_VISIBLE_DEVICES=1'):
+        check_config(TrainConfig(device='cuda:1'))
+    if torch.cuda.is_available(): return
+    with pytest.raises(ValueError, match="device 'cuda' is asked for"):
+        Trainer(TrainConfig(device='cuda'))
 
 
 def test_a_share_is_set_aside_for_validation(tmp_path):
@@ -270,12 +283,14 @@ def test_a_class_that_only_validation_lists_is_no_error(tmp_path):
 
 @pytest.mark.parametrize('split', ('train', 'val'))
 @pytest.mark.parametrize('edit, sentence', (
-    (swap_sizes, 'height and width are exchanged'), (without_boxes, 'has no box to train on: it has none'),
+    (swap_sizes, 'height and width are exchanged'),
+    (without_boxes, 'has no box to train on: it has none'),
     (only_crowds, '12 are crowds')))
 def test_data_that_cannot_teach_stop_at_once(tmp_path, split, edit, sentence):
     data = write_data(tmp_path/'d')
     change(data, split, edit)
-    with pytest.raises(ValueError, match=sentence): Trainer(TrainConfig(data=data, out=str(tmp_path/'run'), **SHORT))
+    config = TrainConfig(data=data, out=str(tmp_path/'run'), **SHORT)
+    with pytest.raises(ValueError, match=sentence): Trainer(config)
     assert not (tmp_path/'run').exists()
 
 
@@ -295,18 +310,22 @@ def test_images_that_vanish_stop_the_run(tmp_path):
         save(trainer)
         for file in (tmp_path/'d'/'train').iterdir(): file.unlink()
     trainer.save = save_once
-    with pytest.raises(OSError, match='none of the last 6 training images could be read'): trainer.run()
+    with pytest.raises(OSError, match='none of the last 6 training images could be read'):
+        trainer.run()
     assert is_whole(tmp_path/'run/checkpoint') and trainer.step < 7
 
 
 def test_validation_images_without_boxes_at_the_front(tmp_path):
-    "None among those that are evaluated: refused at the start. None in the fifth on the way: no reason to stop."
+    "None among those evaluated: refused at once. None in the fifth on the way: the run continues."
     data = write_data(tmp_path/'d', images=10)
-    change(data, 'val', lambda c: c.update(annotations=[a for a in c['annotations'] if a['image_id'] > 5]))
-    options = SHORT | dict(eval_every=2)
-    with pytest.raises(ValueError, match='none of the first 5 validation images .* raise eval_images'):
+    def empty_half(content):
+        boxes = [row for row in content['annotations'] if row['image_id'] > 5]
+        content.update(annotations=boxes)
+    change(data, 'val', empty_half)
+    with pytest.raises(ValueError, match='none of the first 5 validation .* raise eval_images'):
         build(TrainConfig(data=data, eval_images=5))
-    trainer = Trainer(TrainConfig(data=data, out=str(tmp_path/'run'), **options | dict(eval_images=10)))
+    options = SHORT | dict(eval_every=2, eval_images=10)
+    trainer = Trainer(TrainConfig(data=data, out=str(tmp_path/'run'), **options))
     assert trainer.run()['AP'] >= 0 and trainer.evaluated == 10
 
 
@@ -327,13 +346,14 @@ def left(config:TrainConfig) -> dict: # bytes by name
 @pytest.mark.parametrize('edit, sentence', (
     (exchange_names, r"a class of the training data was \[1, 'cat'\] and now is \[1, 'dog'\]"),
     (lambda c: c['categories'].append(dict(id=6, name='elk')), r"was None and now is \[6, 'elk'\]"),
-    (lambda c: c.update(images=c['images'][:3], annotations=[a for a in c['annotations'] if a['image_id'] < 4]),
-     'training images were 6 and now are 3'),
+    (lambda c: (c['images'].pop(), c.update(annotations=c['annotations'][:10])),
+     'training images were 6 and now are 5; training boxes were 12 and now are 10'),
     (lambda c: c['annotations'].pop(), 'training boxes were 12 and now are 11')))
 def test_a_run_knows_its_data_again(tmp_path, edit, sentence):
-    "Other names, classes, images or boxes than when it began: refused, nothing lost; --fresh moves it aside."
+    "Other names, classes, images, boxes: refused, nothing lost; --fresh moves the folder aside."
     config, data, before = begun(tmp_path)
-    for split in ('train', 'val') if edit is exchange_names else ('train',): change(data, split, edit)
+    change(data, 'train', edit)
+    if edit is exchange_names: change(data, 'val', edit)
     with pytest.raises(ValueError, match=sentence): Trainer(config)
     assert left(config) == before
     assert Trainer(replace(config, fresh=True)).step == 0 and (tmp_path/'run.1/checkpoint').is_dir()
@@ -368,11 +388,12 @@ def test_an_unreadable_validation_image_does_not_end_a_run(tmp_path, capsys):
 def test_steps_and_images_are_the_real_ones(tmp_path):
     "Two passes over six images are six updates of two; of 500 images asked for, six are there."
     options = {name: value for name, value in SHORT.items() if name != 'steps'}
-    config = TrainConfig(data=write_data(tmp_path/'d'), out=str(tmp_path/'run'), epochs=2., **options | dict(eval_images=500))
-    trainer = Trainer(config)
+    options |= dict(epochs=2., eval_images=500, out=str(tmp_path/'run'))
+    trainer = Trainer(TrainConfig(data=write_data(tmp_path/'d'), **options))
     trainer.run()
     assert (trainer.config.steps, trainer.step, trainer.evaluated) == (6, 6, 6)
-    assert Pix2Seq.from_pretrained(tmp_path/'run/checkpoint').config.class_names == ('cat', 'dog', 'owl', 'fox', 'bee')
+    saved = Pix2Seq.from_pretrained(tmp_path/'run/checkpoint').config
+    assert saved.class_names == ('cat', 'dog', 'owl', 'fox', 'bee')
 
 
 def test_a_model_with_tuples_resumes(tmp_path):
@@ -387,9 +408,11 @@ def test_two_processes_in_one_folder(tmp_path):
     "A job that was queued twice: the second is refused, and the first ends as if alone."
     config = TrainConfig(data=write_data(tmp_path/'d'), out=str(tmp_path/'run'), **SHORT)
     first = Trainer(config)
-    second = ('import sys, pathlib, pix2seq.training as t\nt.lock_folder(pathlib.Path(sys.argv[1]), .2)')
+    second = ('import sys, pathlib, pix2seq.training as t\n'
+              't.lock_folder(pathlib.Path(sys.argv[1]), .2)')
+    command = [sys.executable, '-c', second, config.out]
     env = os.environ | dict(PYTHONPATH=str(Path(__file__).parent.parent))
-    def start(): return subprocess.run([sys.executable, '-c', second, config.out], env=env, text=True, capture_output=True)
+    def start(): return subprocess.run(command, env=env, text=True, capture_output=True)
     refused = start()
     assert refused.returncode and 'another process is training in' in refused.stderr
     first.run()
@@ -399,4 +422,4 @@ def test_two_processes_in_one_folder(tmp_path):
 def test_names_are_compared_as_people_read_them():
     cafe = Pix2SeqConfig.from_name('digits').with_classes((' Cafe\u0301',), (5,))
     assert other_classes(cafe, ('CAF\u00c9',), (5,)) is None
-    assert other_classes(cafe, ('cafe',), (5,)) == "class 5 is 'cafe', and ' Cafe\u0301' in the weights"
+    assert "class 5 is 'cafe', and ' Cafe\u0301' in" in other_classes(cafe, ('cafe',), (5,))

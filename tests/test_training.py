@@ -1,4 +1,4 @@
-"Runs in processes of their own: killed and started again, shared by two processes, asked to stop. PIX2SEQ_KILLS=20 for a long kill test."
+"Runs in processes of their own: killed, resumed, shared. PIX2SEQ_KILLS=20: a long kill test."
 import json
 import os
 import random
@@ -34,19 +34,28 @@ from pix2seq.evaluation import coco_figures, detect_sharded
 from pix2seq.model import Pix2Seq
 
 processes = Accelerator(cpu=True)
-found = detect_sharded(Pix2Seq.from_pretrained("digits"), DigitScenes("val"), processes, 47, batch_size=10)
+model = Pix2Seq.from_pretrained("digits")
+found = detect_sharded(model, DigitScenes("val"), processes, 47, batch_size=10)
 if processes.is_main_process: print("FIGURES", len(found[0]), json.dumps(coco_figures(*found)))
 """
 
 
-def train(out:Path, launch:tuple[str,...]=(), dropout:float=0.1, popen:dict|None=None, **options) -> subprocess.Popen:
+def train(
+    out:Path, # run folder
+    launch:tuple[str,...]=(), # of `python`, see `processes`
+    dropout:float=0.1, # 0 where shares of an update are compared
+    alone:bool=False, # in a group of processes of its own
+    **options, # of `TrainConfig`
+) -> subprocess.Popen:
     "Start a run in a process of its own."
     script = out.parent/'train.py'
     script.write_text(RUN)
-    options = dict(out=str(out), model=TINY | dict(dropout=dropout, drop_path=dropout), steps=STEPS, batch_size=4,
-                   warmup_steps=5, log_every=1, eval_every=0, eval_images=10) | options
-    return subprocess.Popen([sys.executable, *launch, script, json.dumps(options)], env=ENV, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **popen or {})
+    model = TINY | dict(dropout=dropout, drop_path=dropout)
+    options = dict(out=str(out), model=model, steps=STEPS, batch_size=4, warmup_steps=5,
+                   log_every=1, eval_every=0, eval_images=10) | options
+    command = [sys.executable, *launch, script, json.dumps(options)]
+    return subprocess.Popen(command, env=ENV, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, start_new_session=alone)
 
 
 def processes(port:int) -> tuple[str,...]: # of `python`
@@ -69,19 +78,20 @@ def last_step(out:Path) -> int:
 
 def losses(out:Path) -> list[tuple[int,float]]:
     "What a run has written down."
-    return [(row['step'], row['loss']) for row in read_metrics(out/'metrics.jsonl') if 'loss' in row]
+    rows = read_metrics(out/'metrics.jsonl')
+    return [(row['step'], row['loss']) for row in rows if 'loss' in row]
 
 
 def weights(out:Path) -> dict: return load_file(out/'checkpoint'/'model.safetensors')
 
 
 def test_killed_at_any_moment(tmp_path):
-    "SIGKILL at random moments, saving included (every update saves), and one SIGTERM; the number of workers changes."
+    "SIGKILL at random moments, saving included (every update saves); one SIGTERM; other workers."
     rng, out = random.Random(0), tmp_path/'killed'
     finish(train(tmp_path/'whole', save_every=1000, workers=2))
     for kill in range(KILLS + 1):
         begun = last_step(out)
-        run = train(out, save_every=1, workers=kill % 3, popen=dict(start_new_session=True))
+        run = train(out, save_every=1, workers=kill % 3, alone=True)
         aim = begun + rng.randrange(1, STEPS//(KILLS + 1))
         while last_step(out) < aim and run.poll() is None: time.sleep(0.005)
         assert run.poll() is None, run.communicate()
@@ -95,15 +105,17 @@ def test_killed_at_any_moment(tmp_path):
     finish(train(out, save_every=1, workers=2))
     whole, killed = weights(tmp_path/'whole'), weights(out)
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    assert losses(tmp_path/'whole') == losses(out) and [step for step, _ in losses(out)] == list(range(1, STEPS + 1))
+    assert losses(tmp_path/'whole') == losses(out)
+    assert [step for step, _ in losses(out)] == list(range(1, STEPS + 1))
 
 
 def test_two_processes_are_one(tmp_path):
-    "Half of the batch on each of two processes, or in each of two rounds, gives the losses of one process."
+    "Half of the batch on each of two processes, or in each of two rounds: the losses of one."
     runs = [train(tmp_path/'one', dropout=0.), train(tmp_path/'rounds', accumulate=2, dropout=0.)]
     for run in runs: finish(run)
     finish(train(tmp_path/'two', launch=processes(29611), dropout=0.))
-    one, rounds, two = (torch.tensor([loss for _, loss in losses(tmp_path/name)]) for name in ('one', 'rounds', 'two'))
+    one, rounds, two = (torch.tensor([loss for _, loss in losses(tmp_path/name)])
+                        for name in ('one', 'rounds', 'two'))
     assert len(one) == STEPS
     torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(rounds, one, rtol=1e-4, atol=1e-4)
@@ -113,9 +125,12 @@ def test_evaluation_is_shared(tmp_path):
     "Uneven shares of the images on two processes: the figures of one, to the last digit."
     script = tmp_path/'share.py'
     script.write_text(SHARE)
-    said = subprocess.run([sys.executable, *processes(29612), script], env=ENV, text=True, capture_output=True, timeout=600)
+    command = [sys.executable, *processes(29612), script]
+    said = subprocess.run(command, env=ENV, text=True, capture_output=True, timeout=600)
     assert said.returncode == 0, said.stderr
-    count, figures = next(line for line in said.stdout.splitlines() if line.startswith('FIGURES')).split(' ', 2)[1:]
+    line = next(line for line in said.stdout.splitlines() if line.startswith('FIGURES'))
+    _, count, figures = line.split(' ', 2)
     assert int(count) == 47
     torch.set_num_threads(1)
-    assert json.loads(figures) == evaluate(Pix2Seq.from_pretrained('digits'), DigitScenes('val'), 47, batch_size=10)
+    model = Pix2Seq.from_pretrained('digits')
+    assert json.loads(figures) == evaluate(model, DigitScenes('val'), 47, batch_size=10)
