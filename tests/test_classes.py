@@ -348,7 +348,8 @@ def left(config:TrainConfig) -> dict: # bytes by name
     (lambda c: c['categories'].append(dict(id=6, name='elk')), r"was None and now is \[6, 'elk'\]"),
     (lambda c: (c['images'].pop(), c.update(annotations=c['annotations'][:10])),
      'training images were 6 and now are 5; training boxes were 12 and now are 10'),
-    (lambda c: c['annotations'].pop(), 'training boxes were 12 and now are 11')))
+    (lambda c: c['annotations'].pop(), 'training boxes were 12 and now are 11'),
+    (lambda c: c['annotations'][0].update(category_id=3), 'training annotations are not those of')))
 def test_a_run_knows_its_data_again(tmp_path, edit, sentence):
     "Other names, classes, images, boxes: refused, nothing lost; --fresh moves the folder aside."
     config, data, before = begun(tmp_path)
@@ -357,6 +358,18 @@ def test_a_run_knows_its_data_again(tmp_path, edit, sentence):
     with pytest.raises(ValueError, match=sentence): Trainer(config)
     assert left(config) == before
     assert Trainer(replace(config, fresh=True)).step == 0 and (tmp_path/'run.1/checkpoint').is_dir()
+
+
+def test_data_that_moved_are_known_again(tmp_path):
+    "The same annotations under another path: the run continues."
+    config, data, before = begun(tmp_path)
+    moved = str(tmp_path/'moved')
+    os.rename(data, moved)
+    trainer = Trainer(replace(config, data=moved))
+    assert trainer.step == 4 and trainer.run()['AP'] >= 0 and left(config) == before
+    change(moved, 'train', lambda content: content['annotations'].pop())
+    with pytest.raises(ValueError, match='boxes were 12 and now are 11'):
+        Trainer(replace(config, data=moved))
 
 
 def test_a_folder_from_before_resumes(tmp_path):
