@@ -42,7 +42,8 @@ def _pretraining(preset):
                                warmup_steps=10_000, batch_size=256, lr=1e-3,
                                imagenet=preset.startswith("resnet"), num_classes=365,
                                model=dict(image_size=(640, 640)))
-    return Recipe(options, "paper §3.2; its configuration was not published", "no figure of its own")
+    source = "paper §3.2; its configuration was not published"
+    return Recipe(options, source, "no figure of its own")
 
 def _finetuning(preset, size, AP):
     "COCO, from the weights of the above."

@@ -18,7 +18,7 @@ class DataConfig:
     train_json:str|None=None         # … and their annotations …
     val_images:str|None=None         # … and the folder of the validation images …
     val_json:str|None=None           # … and their annotations
-    val_share:float=0.0              # share of training images to validate on if there are no others
+    val_share:float=0.0              # share of training images to validate on, where no others are
     by_name:bool=False               # match categories by name where their ids differ
     num_classes:int|None=None        # how many classes the data must have; any number by default
     train_scenes:int=1_000_000       # digits: how many different training scenes there are
@@ -58,12 +58,12 @@ class OptimConfig:
     beta1:float=0.9                  # AdamW's memory of the gradient
     beta2:float=0.95                 # AdamW's memory of its square
     clip_norm:float=1.0              # largest norm of the gradient; 0 for no limit
-    ema:float=0.0                    # decay of a mean of the weights, which is what is saved; 0: none
+    ema:float=0.0                    # decay of a mean of the weights, to be saved; 0 for none
 
 # %% ../nbs/11b_train_config.ipynb #a4e21bd4
 @dataclass
 class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
-    "A training run, whole."
+    "A whole run: its model, its machine, and what it leaves behind."
     out:str="runs/digits"            # run folder
     preset:str|None=None             # the model, see PRESETS; "digits" where no weights are given
     model:dict|None=None             # fields of Pix2SeqConfig set otherwise than in the preset
