@@ -33,11 +33,12 @@ def coco_results(
 ) -> list[dict]: # rows `image_id`, `category_id`, `bbox` `[x, y, width, height]`, `score`
     "Detections as COCO's result rows."
     boxes = box_convert(objects["boxes"], "xyxy", "xywh").tolist()
+    labels, scores = objects["labels"].tolist(), objects["scores"].tolist()
     return [dict(image_id=image_id, category_id=category_ids[label] if category_ids else label,
                  bbox=[round(v, 2) for v in box], score=round(score, 5))
-            for box, label, score in zip(boxes, *(objects[k].tolist() for k in ("labels", "scores")))]
+            for box, label, score in zip(boxes, labels, scores)]
 
-# %% ../nbs/13b_predict.ipynb #bd93686e
+# %% ../nbs/13b_predict.ipynb #5fc31cc2
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -64,10 +65,14 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #07928a4d
+# %% ../nbs/13b_predict.ipynb #df8acb0b
 def _plain(name):
     "A path as one form of Unicode, with slashes."
-    return unicodedata.normalize("NFC", str(name).replace("\\", "/")).removeprefix("./")
+    return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
+
+def _text(name):
+    "A path as it reads where file names are UTF-8, whatever the locale."
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 def _one_id(path, rows):
     "The id of the one row whose file name ends a path, or that alone has its bare name."
@@ -77,7 +82,7 @@ def _one_id(path, rows):
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #085f8712
+# %% ../nbs/13b_predict.ipynb #94cc8393
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -100,7 +105,7 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #7ffee7ea
+# %% ../nbs/13b_predict.ipynb #dde4e36a
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
@@ -131,7 +136,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #a30aa1b7
+# %% ../nbs/13b_predict.ipynb #b8cdb9ec
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -165,7 +170,7 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #1e9970e9
+# %% ../nbs/13b_predict.ipynb #b177608a
 @contextmanager
 def growing_results(
     folder:Path, # where
@@ -210,7 +215,7 @@ def predict(
     names = names_below(files)
     pictures = [out/name for name in picture_names(names)]
     _check_out(out, files, pictures)
-    ids, classes = [name.as_posix() for name in names], detector.model.config.category_ids
+    ids, classes = [_text(name.as_posix()) for name in names], detector.model.config.category_ids
     if annotations is not None: ids, classes = _theirs(files, annotations, detector.model.config)
     if levels is None and len(files) > 1: levels = deep_levels(files)
     out.mkdir(parents=True, exist_ok=True)
