@@ -11,6 +11,7 @@ import glob
 import io
 import os
 import random
+import re
 import threading
 import warnings
 from collections import Counter
@@ -23,7 +24,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torchvision import tv_tensors
 
-# %% ../nbs/04b_images.ipynb #e3de1894
+# %% ../nbs/04b_images.ipynb #84933070
 LEVELS = (255, 1023, 4095, 16383, 65535) # the highest values of 8, 10, 12, 14 and 16 bits
 
 def scale_pixels(
@@ -33,6 +34,7 @@ def scale_pixels(
     "Bring pixels of any type to bytes. Raises `ValueError` for values that no scale explains."
     if pixels.dtype == np.uint8: return pixels
     low, high = pixels.min(), pixels.max()
+    if levels is None and pixels.dtype.str[1:] == "u2": _warn_dark("the image", high)
     if pixels.dtype.kind == "f": levels, known = (1 if high <= 1 else 255), "0..1 or 0..255"
     else: levels = known = levels or (255 if pixels.dtype.itemsize > 2 and high <= 255 else 65535)
     if not 0 <= low <= high <= levels: # not a number is refused, too
@@ -40,10 +42,26 @@ def scale_pixels(
         raise ValueError(f"pixels must lie in {expected}, but these reach from {low:g} to {high:g}")
     return np.rint(pixels.astype(np.float32)*np.float32(255/levels)).astype(np.uint8)
 
-# %% ../nbs/04b_images.ipynb #1e87c156
+def _warn_dark(name, high):
+    "Warn of 16 bits of which the upper four are not used."
+    if 0 < high < 4096: warnings.warn(
+        f"{name} has 16-bit pixels, of which the highest is {high}: read as nearly black; "
+        "if its camera has fewer bits, pass their highest value, such as levels=4095")
+
+# %% ../nbs/04b_images.ipynb #99e54fcb
 def _holding(value):
     "The least of `LEVELS` that a value fits under."
     return next((level for level in LEVELS if value <= level), LEVELS[-1])
+
+def _is_deep(image):
+    "Whether a file that is not loaded yet has more than eight bits in a value."
+    colour = any(re.search(";16[BLN]", str(tile[3])) for tile in getattr(image, "tile", ()))
+    return colour or image.mode.startswith("I")
+
+def _highest(image):
+    "The highest value of a deep image; of 16-bit colours Pillow keeps the upper eight bits."
+    high = int(np.max(image.getextrema()))
+    return high if image.mode.startswith("I") else high and high*256 + 255
 
 def _declared(image):
     "The highest value of a deep image, by its type or its TIFF tags; None for 32 bits."
@@ -53,15 +71,12 @@ def _declared(image):
     return min(bits, _holding(int(np.max(most)))) if most else bits
 
 def _white(image, name):
-    "The value that is white in a deep image that is read alone; None for what is not deep."
-    if not image.mode.startswith("I"): return None
-    white, high = _declared(image), image.getextrema()[1]
-    if white == LEVELS[-1] and 0 < high < 4096: warnings.warn(
-        f"{name} has 16-bit pixels, of which the highest is {high}: read as nearly black; "
-        "if its camera has fewer bits, pass their highest value, such as levels=4095")
+    "The value that is white in a deep image that is read alone."
+    white, high = _declared(image), _highest(image)
+    if white == LEVELS[-1]: _warn_dark(name, high)
     return white
 
-# %% ../nbs/04b_images.ipynb #2e0d8a5b
+# %% ../nbs/04b_images.ipynb #29c67fff
 def deep_levels(
     paths, # image files of one data set
     seed:int=0, # which of them are looked at
@@ -80,13 +95,13 @@ def _level(path):
     "The least level that holds a deep image; None for others, and for what cannot be read."
     try:
         with _open(path) as image:
-            if not image.mode.startswith("I"): return None
+            if not _is_deep(image): return None
             image.load()
             own = _declared(image)
-            return own if own and own < LEVELS[-1] else _holding(image.getextrema()[1])
+            return own if own and own < LEVELS[-1] else _holding(_highest(image))
     except Exception: return None # `read_image` will say why
 
-# %% ../nbs/04b_images.ipynb #292068aa
+# %% ../nbs/04b_images.ipynb #71eaa139
 NOT_IMAGES = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"} # programs, stubs, drawings
 MISSING = {".heic": ("HEIC", "pip install pillow-heif"), ".heif": ("HEIC", "pip install pillow-heif"),
            ".avif": ("AVIF", "pip install -U pillow")} # what some Pillows cannot read
@@ -99,15 +114,17 @@ def image_formats() -> tuple[str, ...]: # Pillow's names
         register_heif_opener()
     except ImportError: pass
     Image.init()
-    lacking = NOT_IMAGES | {name for name in ("AVIF", "WEBP") if not features.check(name.lower())}
-    return tuple(name for name in Image.OPEN if name not in lacking)
+    usable = set(Image.OPEN) - NOT_IMAGES
+    for name in usable & {"AVIF", "WEBP"}: # known to each Pillow, but not read by each
+        if not features.check(name.lower()): usable.remove(name)
+    return tuple(name for name in Image.OPEN if name in usable)
 
 def image_suffixes() -> set[str]: # in lower case, with their dot
     "How the names of image files end."
     formats = set(image_formats()) | {"MPO"} # a JPEG with more than one picture
     return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
-# %% ../nbs/04b_images.ipynb #f708e045
+# %% ../nbs/04b_images.ipynb #4258ae87
 def _check_file(path):
     "Raise `OSError` for what is no file with bytes in it."
     if path.is_dir(): raise OSError("it is a folder")
@@ -127,7 +144,7 @@ def _what_else(head):
         return "it is a PostScript or PDF document, not an image"
     return "its bytes are in no image format that is known"
 
-# %% ../nbs/04b_images.ipynb #f262b056
+# %% ../nbs/04b_images.ipynb #1609cd76
 _turn = threading.Lock()
 
 @contextmanager
@@ -166,14 +183,16 @@ def _head(source):
 
 # %% ../nbs/04b_images.ipynb #6ddf782f
 def _to_rgb(image, white):
-    "A PIL image of any mode as RGB; `white` is the highest value of a deep one."
-    if image.mode.startswith(("I", "F")):
+    "A PIL image of any mode as RGB; `white` is the highest value of a deep one, or None."
+    if grey := image.mode.startswith(("I", "F")):
         image = Image.fromarray(scale_pixels(np.asarray(image), white))
     if image.mode == "PA" or "transparency" in image.info: image = image.convert("RGBA")
     if image.mode in ("RGBA", "LA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    if white in (None, LEVELS[-1]) or grey: return image
+    return image.point(lambda upper: min(255, round(upper*LEVELS[-1]/white))) # of 16-bit colours
 
 def _upright(image, size):
     "Turned as the EXIF header says, unless only the other way fits the `(height, width)` known."
@@ -193,8 +212,9 @@ def read_image(
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "the image")
     try:
         with nullcontext(path) if given else _open(path, max_pixels) as image:
+            deep = _is_deep(image)
             image.load()
-            white = levels or _white(image, name)
+            white = (levels or _white(image, name)) if deep else None
             image = _to_rgb(_upright(image, size), white)
     except FileNotFoundError: raise
     except Exception as e: raise OSError(f"{name} cannot be read as an image: {e}") from e
@@ -203,7 +223,7 @@ def read_image(
                       f"but its annotation says {size[1]}x{size[0]}")
     return tv_tensors.Image(torch.from_numpy(np.array(image)).movedim(-1, 0))
 
-# %% ../nbs/04b_images.ipynb #08671ad2
+# %% ../nbs/04b_images.ipynb #e6b4a6e5
 def image_files(
     names, # files, folders of which all images are taken, or patterns such as `photos/*.jpg`
     recursive:bool=False, # take the images of the folders' folders, too

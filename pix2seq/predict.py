@@ -38,7 +38,7 @@ def coco_results(
                  bbox=[round(v, 2) for v in box], score=round(score, 5))
             for box, label, score in zip(boxes, labels, scores)]
 
-# %% ../nbs/13b_predict.ipynb #5fc31cc2
+# %% ../nbs/13b_predict.ipynb #ec29b63f
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -65,7 +65,7 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #df8acb0b
+# %% ../nbs/13b_predict.ipynb #362b21fd
 def _plain(name):
     "A path as one form of Unicode, with slashes."
     return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
@@ -82,7 +82,7 @@ def _one_id(path, rows):
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #94cc8393
+# %% ../nbs/13b_predict.ipynb #fb55c7c3
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -105,7 +105,7 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #dde4e36a
+# %% ../nbs/13b_predict.ipynb #0a9971fa
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
@@ -136,7 +136,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #b8cdb9ec
+# %% ../nbs/13b_predict.ipynb #1605f71a
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -170,7 +170,7 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #b177608a
+# %% ../nbs/13b_predict.ipynb #5dd3e8ba
 @contextmanager
 def growing_results(
     folder:Path, # where

@@ -1,17 +1,17 @@
 "Images as people have them: small ones made here, each with its right pixels or its one sentence."
-import functools, http.server, io, json, os, subprocess, sys, threading, warnings
+import functools, http.server, io, json, os, struct, subprocess, sys, threading, warnings, zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, features
 from pycocotools.coco import COCO
 
 from pix2seq import predict as predict_module
 from pix2seq.detector import Detector, download_image, to_tensor
 from pix2seq.digits import DigitScenes, write_digits
-from pix2seq.images import deep_levels, image_files, read_image
+from pix2seq.images import deep_levels, image_files, image_suffixes, read_image
 from pix2seq.predict import predict
 
 SCENES = [DigitScenes('val')[i]['image'] for i in range(24)]
@@ -87,6 +87,33 @@ def test_twelve_bits_alone(tmp_path):
         assert values(save(tmp_path/'plain.tif', deep)).max() == 16
     with warnings.catch_warnings(action='error'):  # a tag tells
         assert values(save(tmp_path/'tag.tif', deep, tiffinfo={281: 4000})).max() == 255
+
+
+def png_16(pixels:np.ndarray) -> bytes:
+    "A PNG of 16 bits a colour, which Pillow does not write."
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    head = struct.pack('>IIBBBBB', pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
+    parts = chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + parts
+
+
+def test_16_bit_colours(tmp_path):
+    deep = (RAMP[..., None]*[4095, 2000, 700]).astype(np.uint16)
+    (tmp_path/'a.png').write_bytes(png_16(deep*16))
+    assert np.abs(read_image(tmp_path/'a.png').movedim(0, -1).numpy() - deep*(16/257)).max() <= 1
+    (tmp_path/'b.png').write_bytes(png_16(deep))
+    with pytest.warns(UserWarning, match=r'b\.png has 16-bit pixels, .* 4095'): read_image(tmp_path/'b.png')
+    with pytest.warns(UserWarning): assert deep_levels([tmp_path/'b.png']) == 4095
+    close = read_image(tmp_path/'b.png', levels=4095).movedim(0, -1).numpy() - deep*(255/4095)
+    assert np.abs(close).max() <= 16  # Pillow keeps their upper bits alone
+
+
+@pytest.mark.skipif(not features.check('webp'), reason='this Pillow has no WebP')
+def test_formats_that_some_pillows_read(tmp_path):
+    assert '.webp' in image_suffixes() and ('.avif' in image_suffixes()) == bool(features.check('avif'))
+    assert read_image(save(tmp_path/'a.webp', SCENES[0])).shape == (3, 96, 96)
 
 
 def test_float_images(tmp_path):
@@ -283,6 +310,8 @@ def test_twelve_bit_folder_is_seen(detector, tmp_path):
         save(tmp_path/'deep'/f'{i}.png', (image*16).numpy().astype(np.uint16))
         save(tmp_path/'plain'/f'{i}.png', image.numpy().astype(np.uint8))
     with pytest.warns(UserWarning, match='scale 0..4095'): deep = detector(tmp_path/'deep', .5)
+    with pytest.warns(UserWarning, match='the image has 16-bit pixels'):
+        to_tensor((grey[0]*16).numpy().astype(np.uint16))
     for a, b in zip(deep, detector(tmp_path/'plain', .5)):
         assert sorted(a['labels'].tolist()) == sorted(b['labels'].tolist())
 
