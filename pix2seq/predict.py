@@ -38,7 +38,7 @@ def coco_results(
                  bbox=[round(v, 2) for v in box], score=round(score, 5))
             for box, label, score in zip(boxes, labels, scores)]
 
-# %% ../nbs/13b_predict.ipynb #ec29b63f
+# %% ../nbs/13b_predict.ipynb #0656ade2
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -65,7 +65,7 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #362b21fd
+# %% ../nbs/13b_predict.ipynb #7c4f4ff6
 def _plain(name):
     "A path as one form of Unicode, with slashes."
     return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
@@ -82,7 +82,7 @@ def _one_id(path, rows):
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #fb55c7c3
+# %% ../nbs/13b_predict.ipynb #76dd067d
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -105,7 +105,7 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #0a9971fa
+# %% ../nbs/13b_predict.ipynb #f4103f81
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
@@ -136,7 +136,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #1605f71a
+# %% ../nbs/13b_predict.ipynb #1a8a53a9
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -170,14 +170,15 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #5dd3e8ba
+# %% ../nbs/13b_predict.ipynb #254f1f62
 @contextmanager
 def growing_results(
     folder:Path, # where
 ): # for `with`: a function that takes rows
     "Rows on disk: in `detections.jsonl` as they come, in `detections.json` when all is done."
     lines, before, part = (folder/f"detections.{end}" for end in ("jsonl", "before.jsonl", "part"))
-    if lines.exists(): os.replace(lines, before) # what an interrupted run had read
+    if lines.exists() and lines.stat().st_size: # what an interrupted run had read
+        os.replace(lines, before)
     rows = []
     try:
         with open(lines, "w", encoding="utf-8") as file: yield partial(_add_rows, rows, file)

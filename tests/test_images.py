@@ -92,7 +92,8 @@ def test_twelve_bits_alone(tmp_path):
 def png_16(pixels:np.ndarray) -> bytes:
     "A PNG of 16 bits a colour, which Pillow does not write."
     def chunk(kind, data):
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        check = zlib.crc32(kind + data)
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', check)
     head = struct.pack('>IIBBBBB', pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
     parts = chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
@@ -104,7 +105,8 @@ def test_16_bit_colours(tmp_path):
     (tmp_path/'a.png').write_bytes(png_16(deep*16))
     assert np.abs(read_image(tmp_path/'a.png').movedim(0, -1).numpy() - deep*(16/257)).max() <= 1
     (tmp_path/'b.png').write_bytes(png_16(deep))
-    with pytest.warns(UserWarning, match=r'b\.png has 16-bit pixels, .* 4095'): read_image(tmp_path/'b.png')
+    with pytest.warns(UserWarning, match=r'b\.png has 16-bit pixels, .* 4095'):
+        read_image(tmp_path/'b.png')
     with pytest.warns(UserWarning): assert deep_levels([tmp_path/'b.png']) == 4095
     close = read_image(tmp_path/'b.png', levels=4095).movedim(0, -1).numpy() - deep*(255/4095)
     assert np.abs(close).max() <= 16  # Pillow keeps their upper bits alone
@@ -112,8 +114,10 @@ def test_16_bit_colours(tmp_path):
 
 @pytest.mark.skipif(not features.check('webp'), reason='this Pillow has no WebP')
 def test_formats_that_some_pillows_read(tmp_path):
-    assert '.webp' in image_suffixes() and ('.avif' in image_suffixes()) == bool(features.check('avif'))
+    assert '.webp' in image_suffixes()
     assert read_image(save(tmp_path/'a.webp', SCENES[0])).shape == (3, 96, 96)
+    if '.avif' in image_suffixes():
+        assert read_image(save(tmp_path/'a.avif', SCENES[0])).shape == (3, 96, 96)
 
 
 def test_float_images(tmp_path):
