@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, Image, features
+from PIL import EpsImagePlugin, Image, ImageOps, features
 from pycocotools.coco import COCO
 
 from pix2seq import predict as predict_module
@@ -50,8 +50,9 @@ def test_bytes_are_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif'])
-def test_16_bits_by_type(tmp_path, suffix):
-    deep = (RAMP*65535).round().astype(np.uint16)
+@pytest.mark.parametrize('order', '<>')
+def test_16_bits_by_type(tmp_path, suffix, order):
+    deep = (RAMP*65535).round().astype(f'{order}u2')
     np.testing.assert_array_equal(values(save(tmp_path/f'a.{suffix}', deep)), (deep/257).round())
     half = deep//2  # its own maximum does not count
     np.testing.assert_array_equal(values(save(tmp_path/f'b.{suffix}', half)), (half/257).round())
@@ -152,6 +153,15 @@ def test_turned_only_where_it_fits(tmp_path):
     assert read_image(path, (60, 96)).shape == (3, 60, 96)
     with pytest.raises(OSError, match='96x60 pixels, but its annotation says 10x10'):
         read_image(path, (10, 10))
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_turned_as_pillow_turns(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path/'a.png', SCENES[0][:, :60], exif=exif)
+    with Image.open(path) as image: expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_image(path).movedim(0, -1).numpy(), expected)
 
 
 def test_bytes_and_open_files(tmp_path):
