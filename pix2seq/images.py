@@ -24,7 +24,7 @@ import torch
 from PIL import Image, UnidentifiedImageError, features
 from torchvision import tv_tensors
 
-# %% ../nbs/04b_images.ipynb #39a7613e
+# %% ../nbs/04b_images.ipynb #4d744c92
 LEVELS = (255, 1023, 4095, 16383, 65535) # the highest values of 8, 10, 12, 14 and 16 bits
 
 def scale_pixels(
@@ -48,7 +48,7 @@ def _warn_dark(name, high):
         f"{name} has 16-bit pixels, of which the highest is {high}: read as nearly black; "
         "if its camera has fewer bits, pass their highest value, such as levels=4095")
 
-# %% ../nbs/04b_images.ipynb #e70be6e0
+# %% ../nbs/04b_images.ipynb #b32d3351
 def _holding(value):
     "The least of `LEVELS` that a value fits under."
     return next((level for level in LEVELS if value <= level), LEVELS[-1])
@@ -76,7 +76,7 @@ def _white(image, name):
     if white == LEVELS[-1]: _warn_dark(name, high)
     return white
 
-# %% ../nbs/04b_images.ipynb #6ca3b50b
+# %% ../nbs/04b_images.ipynb #e4e03156
 def deep_levels(
     paths, # image files of one data set
     seed:int=0, # which of them are looked at
@@ -101,7 +101,7 @@ def _level(path):
             return own if own and own < LEVELS[-1] else _holding(_highest(image))
     except Exception: return None # `read_image` will say why
 
-# %% ../nbs/04b_images.ipynb #12928dc3
+# %% ../nbs/04b_images.ipynb #42452074
 NOT_IMAGES = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"} # programs, stubs, drawings
 MISSING = dict.fromkeys((".heic", ".heif", ".hif"), ("HEIC", "pip install pillow-heif")) | {
     ".avif": ("AVIF", "pip install -U pillow")} # what some Pillows cannot read
@@ -124,7 +124,7 @@ def image_suffixes() -> set[str]: # in lower case, with their dot
     formats = set(image_formats()) | {"MPO"} # a JPEG with more than one picture
     return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
-# %% ../nbs/04b_images.ipynb #2052d7df
+# %% ../nbs/04b_images.ipynb #cb4b648c
 def _check_file(path):
     "Raise `OSError` for what is no file with bytes in it."
     if path.is_dir(): raise OSError("it is a folder")
@@ -144,7 +144,7 @@ def _what_else(head):
         return "it is a PostScript or PDF document, not an image"
     return "its bytes are in no image format that is known"
 
-# %% ../nbs/04b_images.ipynb #1d096c54
+# %% ../nbs/04b_images.ipynb #e846d10c
 _turn = threading.Lock()
 
 @contextmanager
@@ -213,6 +213,9 @@ def read_image(
     max_pixels:int|None=None, # pixels it may have; by default what Pillow allows
 ) -> tv_tensors.Image: # `[3, H, W]` uint8
     "Read grey, palette, alpha, CMYK, deep and turned images as upright RGB. Raises `OSError`."
+    for word, number in (("levels", levels), ("max_pixels", max_pixels)):
+        if number is not None and number < 1:
+            raise ValueError(f"{word} must be at least 1, not {number}")
     given = isinstance(path, Image.Image)
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "the image")
     try:
@@ -228,7 +231,7 @@ def read_image(
                       f"but its annotation says {size[1]}x{size[0]}")
     return tv_tensors.Image(torch.from_numpy(np.array(image)).movedim(-1, 0))
 
-# %% ../nbs/04b_images.ipynb #d5784fa2
+# %% ../nbs/04b_images.ipynb #e56d447d
 def image_files(
     names, # files, folders of which all images are taken, or patterns such as `photos/*.jpg`
     recursive:bool=False, # take the images of the folders' folders, too
