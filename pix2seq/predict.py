@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -38,7 +39,7 @@ def coco_results(
                  bbox=[round(v, 2) for v in box], score=round(score, 5))
             for box, label, score in zip(boxes, labels, scores)]
 
-# %% ../nbs/13b_predict.ipynb #0656ade2
+# %% ../nbs/13b_predict.ipynb #adf55c5f
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -53,9 +54,11 @@ def known_ids(
     images:list[dict], # its `images`
 ) -> list: # an id for each file
     "By its path, or by its bare name where only one image has it. Raises `ValueError` otherwise."
-    rows = defaultdict(list)
-    for row in images: rows[_plain(row["file_name"]).split("/")[-1]].append(row)
-    ids = [_one_id(_plain(os.path.abspath(file)), rows) for file in files]
+    ids = [None]*len(files)
+    for form in (_plain, _folded): # as it is written, else but for capitals and percent signs
+        rows = defaultdict(list)
+        for row in images: rows[form(row["file_name"]).split("/")[-1]].append(row)
+        ids = [_one_id(file, rows, form) if one is None else one for file, one in zip(files, ids)]
     lost = [file for file, found in zip(files, ids) if found is None]
     if lost: raise ValueError(f"{len(lost)} of {len(files)} files have no image of their own in "
                               f"{annotations}, by path or by name; the first: {lost[0]}")
@@ -65,7 +68,7 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #7c4f4ff6
+# %% ../nbs/13b_predict.ipynb #7e0b4a50
 def _plain(name):
     "A path as one form of Unicode, with slashes."
     return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
@@ -74,15 +77,20 @@ def _text(name):
     "A path as it reads where file names are UTF-8, whatever the locale."
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
-def _one_id(path, rows):
+def _folded(name):
+    "A path but for capitals and percent-encoding."
+    return unquote(_plain(name)).lower()
+
+def _one_id(file, rows, form):
     "The id of the one row whose file name ends a path, or that alone has its bare name."
+    path = form(os.path.abspath(file))
     same = rows.get(path.split("/")[-1], [])
-    ends = [row for row in same if path.endswith("/" + _plain(row["file_name"]).lstrip("/"))]
+    ends = [row for row in same if path.endswith("/" + form(row["file_name"]).lstrip("/"))]
     longest = max((len(row["file_name"]) for row in ends), default=0)
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #76dd067d
+# %% ../nbs/13b_predict.ipynb #e05fe1e8
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -105,7 +113,7 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #f4103f81
+# %% ../nbs/13b_predict.ipynb #895b6482
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
@@ -136,7 +144,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #1a8a53a9
+# %% ../nbs/13b_predict.ipynb #27c634e7
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -146,10 +154,6 @@ def picture_names(
     counts = Counter(map(_folded, short))
     mixed = [a if counts[_folded(a)] == 1 else b for a, b in zip(short, whole)]
     return mixed if len(set(map(_folded, mixed))) == len(names) else whole
-
-def _folded(name):
-    "What a path is to a file system that knows no capitals."
-    return _plain(name).lower()
 
 def _check_out(out, files, pictures):
     "Raise `ValueError` for a folder in which results would lie among the images."
@@ -170,7 +174,7 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #254f1f62
+# %% ../nbs/13b_predict.ipynb #8c44f3be
 @contextmanager
 def growing_results(
     folder:Path, # where
