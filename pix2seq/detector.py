@@ -50,7 +50,7 @@ def _from_array(array, bgr, levels):
     pixels = np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
     return torch.from_numpy(pixels).movedim(-1, 0).expand(3, -1, -1)
 
-# %% ../nbs/13_detector.ipynb #79685c8f
+# %% ../nbs/13_detector.ipynb #9fe379f4
 def check_kind(
     image, # see `to_tensor`
 ) -> None:
@@ -78,7 +78,7 @@ def _check_array(image):
     if image.dtype.kind not in "uif": raise ValueError(
         f"an image array must be of integers or floats, not {image.dtype}")
 
-# %% ../nbs/13_detector.ipynb #c4be893c
+# %% ../nbs/13_detector.ipynb #1715c3ba
 def download_image(
     url:str, # `http://…` or `https://…`
     seconds:float=20., # to wait for an answer; three times as long for all of it
@@ -160,7 +160,7 @@ class Detector:
         recursive:bool=False, # of a folder, take the images of its folders, too
         levels:int|None=None, # what is white in deep images; by default by type, or by the folder
         max_pixels:int|None=None, # pixels that a file may have; by default what Pillow allows
-    ) -> list[dict]: # `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` for each image, or an `error`
+    ) -> list[dict]: # `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` an image, or an `error`
         "Read the objects of images. Of several files, one that cannot be read has an `error`."
         if not 0 <= threshold <= 1: raise ValueError(f"threshold must lie in 0..1, not {threshold}")
         several = image_sources(images, recursive)
@@ -173,7 +173,7 @@ class Detector:
         return [found for batch in batches
                 for found in self._objects(batch, threshold, seed, details)]
 
-# %% ../nbs/13_detector.ipynb #07dce080
+# %% ../nbs/13_detector.ipynb #cd025ec8
 @patch
 def _objects(self:Detector, batch, threshold, seed, details):
     "The objects of each image; a sentence in an image's place becomes its `error`."
@@ -252,7 +252,7 @@ def fitting_batch(
     most = min(128 if device.type == "cuda" else 16, max(1, free_memory(device)//(2*one)))
     return 1 << (most.bit_length() - 1)
 
-# %% ../nbs/13_detector.ipynb #59c1dbf4
+# %% ../nbs/13_detector.ipynb #7344bca0
 @patch
 def warmup(self:Detector,
     batch_sizes:tuple[int,...]=(1,), # images side by side; all above one share most of the work
