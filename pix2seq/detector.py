@@ -28,6 +28,7 @@ from torch import Tensor
 from .engine import Engine, reading_memory
 from .images import deep_levels, image_files, read_image, scale_pixels
 from .model import Pix2Seq
+from .pretrained import find_model, load_model
 from .sampling import detect, generate, image_draws
 
 # %% ../nbs/13_detector.ipynb #4c56662b
@@ -206,15 +207,14 @@ def _check_detector(model, batch_size):
 # %% ../nbs/13_detector.ipynb #660f53f6
 @patch(cls_method=True)
 def from_pretrained(cls:Detector,
-    name:str|Path="digits", # bundled weights, a folder that was saved, or a hub id `owner/name`
+    name:str|Path="digits", # whatever names a model; see `find_model`
     device:str|torch.device|None=None, # where to run; by default a GPU if there is one
     **how, # see `Detector`
 ) -> Detector:
     "A saved model, ready to use."
-    if not isinstance(name, (str, os.PathLike)) or name == "": raise ValueError(
-        f"name must be that of bundled weights, a folder or owner/name on the hub, not {name!r}")
+    options = find_model(name).options
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return cls(Pix2Seq.from_pretrained(name).to(device), **how)
+    return cls(load_model(name, device), **options | how)
 
 # %% ../nbs/13_detector.ipynb #11cf7275
 @patch

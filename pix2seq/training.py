@@ -50,6 +50,7 @@ from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
 from .model import Pix2Seq, load_weights
 from .model_config import IMAGENET_MEAN, IMAGENET_STD, Pix2SeqConfig
+from .pretrained import load_model
 from .sampling import detect
 from .train_config import TrainConfig, check_config, count_steps, learning_rate
 from .transfer import other_classes, transfer_weights
@@ -122,7 +123,7 @@ def _start(config):
     "The saved model that a run starts from, if any, and the shape of the new one."
     changes = config.model or {}
     if config.weights:
-        saved = Pix2Seq.from_pretrained(config.weights)
+        saved = load_model(config.weights)
         return saved, saved.config.override(**changes)
     return None, Pix2SeqConfig.from_name(config.preset or "digits", **changes)
 
