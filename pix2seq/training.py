@@ -50,6 +50,7 @@ from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
 from .model import Pix2Seq, load_weights
 from .model_config import IMAGENET_MEAN, IMAGENET_STD, Pix2SeqConfig
+from .pretrained import load_model
 from .sampling import detect
 from .train_config import TrainConfig, check_config, count_steps, learning_rate
 from .transfer import other_classes, transfer_weights
@@ -74,15 +75,15 @@ def open_datasets(
     if not (config.data or config.train_json):
         train = DigitScenes("train", config.train_scenes, min(canvas), unlabelled=config.unlabelled)
         return train, DigitScenes("val", config.eval_images, min(canvas))
-    def split(name, *classes):
-        if config.data: return CocoDataset.from_folder(config.data, name, *classes, config.by_name)
-        paths = getattr(config, f"{name}_images"), getattr(config, f"{name}_json")
-        return CocoDataset(*paths, *classes, config.by_name)
-    train = split("train", category_ids, class_names)
+    def split(name, *known): # ids and names of classes, by name, levels
+        if config.data: return CocoDataset.from_folder(config.data, name, *known)
+        return CocoDataset(getattr(config, f"{name}_images"), getattr(config, f"{name}_json"), *known)
+    train = split("train", category_ids, class_names, config.by_name)
     if config.val_share:
         _check_share(config)
         return split_off(train, config.val_share, config.seed)
-    return train, split("val", train.category_ids, train.class_names)
+    known = train.category_ids, train.class_names, config.by_name
+    return train, split("val", *known, train.levels)
 
 # %% ../nbs/12_training.ipynb #99f17ddb
 def check_datasets(
@@ -122,7 +123,7 @@ def _start(config):
     "The saved model that a run starts from, if any, and the shape of the new one."
     changes = config.model or {}
     if config.weights:
-        saved = Pix2Seq.from_pretrained(config.weights)
+        saved = load_model(config.weights)
         return saved, saved.config.override(**changes)
     return None, Pix2SeqConfig.from_name(config.preset or "digits", **changes)
 
