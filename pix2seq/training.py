@@ -407,6 +407,7 @@ def lock_folder(
     "Keep other processes out. Raises `OSError` if one is in there."
     lock = FileLock(out/"lock", thread_local=False, is_singleton=True)   # one for the whole process
     try: lock.acquire(timeout=patience)
+    except NotImplementedError: pass                                     # a disk without locks
     except Timeout:
         raise OSError(f"another process is training in {out}: wait for it, or choose another "
                       "--out") from None

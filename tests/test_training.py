@@ -21,12 +21,6 @@ STEPS = 40*KILLS
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
             decoder_mlp_dim=64, decoder_heads=2, backbone='vit', patch_size=16)
 ENV = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(Path(__file__).parent.parent)}
-RUN = """import json, sys
-from pix2seq.train_config import TrainConfig
-from pix2seq.training import train
-
-if __name__ == '__main__': train(TrainConfig(**json.loads(sys.argv[1])))
-"""
 SHARE = """import json
 from accelerate import Accelerator
 from pix2seq.digits import DigitScenes
@@ -42,18 +36,18 @@ if processes.is_main_process: print("FIGURES", len(found[0]), json.dumps(coco_fi
 
 def train(
     out:Path, # run folder
-    launch:tuple[str,...]=(), # of `python`, see `processes`
+    launch:tuple[str,...]=(), # what starts the module, see `processes`
     dropout:float=0.1, # 0 where shares of an update are compared
     alone:bool=False, # in a group of processes of its own
     **options, # of `TrainConfig`
 ) -> subprocess.Popen:
     "Start a run in a process of its own."
-    script = out.parent/'train.py'
-    script.write_text(RUN)
-    model = TINY | dict(dropout=dropout, drop_path=dropout)
-    options = dict(out=str(out), model=model, steps=STEPS, batch_size=4, warmup_steps=5,
-                   log_every=1, eval_every=0, eval_images=10) | options
-    command = [sys.executable, *launch, script, json.dumps(options)]
+    fields = TINY | dict(dropout=dropout, drop_path=dropout)
+    options = dict(out=out, steps=STEPS, batch_size=4, warmup_steps=5, log_every=1, eval_every=0,
+                   eval_images=10) | options
+    words = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
+    command = [sys.executable, *launch, '-m', 'pix2seq.commands', 'train', *words,
+               '--model', *(f'{name}={value}' for name, value in fields.items())]
     return subprocess.Popen(command, env=ENV, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, start_new_session=alone)
 
