@@ -78,7 +78,7 @@ def test_levels_of_no_deep_images(tmp_path):
 
 def test_above_the_scale_is_refused(tmp_path):
     path = save(tmp_path/'hot.png', (RAMP*5000).astype(np.uint16))
-    with pytest.raises(OSError, match=r'hot\.png .* 0\.\.4095, but these reach from 0 to 5000'):
+    with pytest.raises(OSError, match=r'hot\.png .* 0\.\.4095, but reach from 0 to 5000'):
         read_image(path, levels=4095)
 
 
@@ -131,7 +131,7 @@ def test_float_images(tmp_path):
 def test_float_images_refused(tmp_path, bad, said):
     pixels = RAMP.astype(np.float32)
     pixels[1, 1] = bad
-    with pytest.raises(OSError, match=rf'bad\.tif .*0\.\.1 or 0\.\.255, but these reach .*{said}'):
+    with pytest.raises(OSError, match=rf'bad\.tif .*0\.\.1 or 0\.\.255, but reach .*{said}'):
         read_image(save(tmp_path/'bad.tif', pixels))
 
 
