@@ -37,55 +37,74 @@ _space, _sign = re.compile(r"[ \t\n\r]*").match, re.compile(r"[ \t\n\r]*([]},:])
 
 class _JSONFile:
     "The values of a JSON file one after another; of its text only a window is in memory."
-    window, longest, block = 2**22, 2**28, 2**14 # characters read at once, characters of one value, rows given at once
+    window, longest = 2**22, 2**28 # characters read at once; characters of one value
+    block = 2**14 # rows given at once
 
-    def __init__(self, path): # a file that exists
-        self.file, self.text, self.at, self.passed = open(path, encoding="utf-8-sig"), "", 0, 0 # some editors begin a file with a mark
-        self.progress = tqdm(total=path.stat().st_size, desc=f"reading {path.name}", unit="B", unit_scale=True, delay=2)
+    def __init__(self, path):
+        self.file = open(path, encoding="utf-8-sig") # some editors begin a file with a mark
+        self.text, self.at, self.passed = "", 0, 0
+        self.progress = tqdm(total=path.stat().st_size, desc=f"reading {path.name}", unit="B",
+                             unit_scale=True, delay=2)
 
-    def more(self, error): # text; or else the error that the lack of it is
+    def more(self, error):
+        "Read on; or raise the error that the lack of text is."
         rest = self.text[self.at:]
         fresh = self.file.read(max(self.window, len(rest))) if len(rest) < self.longest else ""
         if not fresh: raise ValueError(f"{error.msg} at character {self.passed + error.pos}")
         self.progress.update(len(fresh))
         self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
 
-    def peek(self): # the next character that is no space
-        while (at := _space(self.text, self.at).end()) == len(self.text): self.more(JSONDecodeError("It ends", self.text, at))
-        self.at = at
-        return self.text[at]
+# %% ../nbs/04c_coco_file.ipynb #bcb68ab9
+@patch
+def peek(self:_JSONFile):
+    "The next character that is no space."
+    while (at := _space(self.text, self.at).end()) == len(self.text):
+        self.more(JSONDecodeError("It ends", self.text, at))
+    self.at = at
+    return self.text[at]
 
-    def value(self, signs): # the next value, and which of the signs stands behind it
-        while True:
-            try:
-                value, end = _decode(self.text, _space(self.text, self.at).end())
-                sign = _sign(self.text, end)
-                if not sign or sign[1] not in signs: raise JSONDecodeError(f"No '{signs[0]}'", self.text, end)
-                self.at = sign.end()
-                return value, sign[1]
-            except JSONDecodeError as e: self.more(e)
+@patch
+def value(self:_JSONFile, signs):
+    "The next value, and which of the signs stands behind it."
+    while True:
+        try:
+            value, end = _decode(self.text, _space(self.text, self.at).end())
+            sign = _sign(self.text, end)
+            if not sign or sign[1] not in signs:
+                raise JSONDecodeError(f"No '{signs[0]}'", self.text, end)
+            self.at = sign.end()
+            return value, sign[1]
+        except JSONDecodeError as e: self.more(e)
 
 # %% ../nbs/04c_coco_file.ipynb #f73cd9ee
 @patch
-def take(self:_JSONFile, signs): # the next character that is no space, which must be one of these
+def take(self:_JSONFile, signs):
+    "The next character that is no space, which must be one of these."
     sign = self.peek()
     if sign not in signs: raise ValueError(f"No '{signs[0]}' at character {self.passed + self.at}")
     self.at += 1
     return sign
 
 @patch
-def rows(self:_JSONFile): # of the list that begins here, a block at a time
+def rows(self:_JSONFile):
+    "The rows of the list that begins here, a block at a time."
     self.take("[")
     rows, after = [], self.take("]") if self.peek() == "]" else ","
     while after == ",":
         row, after = self.value(",]")
         rows.append(row)
-        if len(rows) == self.block: yield rows; rows = []
+        if len(rows) == self.block:
+            yield rows
+            rows = []
     yield rows
 
+# %% ../nbs/04c_coco_file.ipynb #37bddddc
 @patch
-def lists(self:_JSONFile): # pairs of a list's name and a block of its rows
-    if self.peek() != "{": json.loads(self.text + self.file.read(self.longest)); return # without lists, and perhaps no JSON
+def lists(self:_JSONFile):
+    "Pairs of a list's name and a block of its rows."
+    if self.peek() != "{": # without lists, and perhaps no JSON
+        json.loads(self.text + self.file.read(self.longest))
+        return
     self.take("{")
     after = self.take("}") if self.peek() == "}" else ","
     while after == ",":
@@ -95,15 +114,23 @@ def lists(self:_JSONFile): # pairs of a list's name and a block of its rows
             for rows in self.rows(): yield name, rows
             after = self.take(",}")
         else: _, after = self.value(",}")
-    if (self.text[self.at:] + self.file.read(self.window)).strip(): raise ValueError(f"It goes on after its end, at character {self.passed + self.at}")
+    if (self.text[self.at:] + self.file.read(self.window)).strip():
+        raise ValueError(f"It continues after its end, at character {self.passed + self.at}")
 
 # %% ../nbs/04c_coco_file.ipynb #83f444be
-def _lists(path): # the same of a file; or a sentence
-    if not path.is_file(): raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
+def _lists(path):
+    "Pairs of a list's name and a block of its rows, of a file; or a sentence."
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
     source = _JSONFile(path)
     try: yield from source.lists()
-    except (ValueError, RecursionError) as e: raise ValueError(f"{path} is not valid JSON: {e}") from e
-    finally: source.file.close(); source.progress.close()
+    except (ValueError, RecursionError) as e:
+        if source.text.startswith("version https://git-lfs"):
+            e = 'it is a Git-LFS pointer to the file; run "git lfs pull" there'
+        raise ValueError(f"{path} is not valid JSON: {e}") from None
+    finally:
+        source.file.close()
+        source.progress.close()
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
 def _column(path, rows, kind, key):
@@ -158,16 +185,16 @@ def _outline_box(path, row):
         polygons = outline if isinstance(outline[0], list) else [outline]
         points = np.concatenate([np.array(polygon, float).reshape(-1, 2) for polygon in polygons])
         return [*points.min(0).tolist(), *np.ptp(points, 0).tolist()]
-    except (ValueError, TypeError, KeyError, IndexError) as e:
+    except (ValueError, TypeError, LookupError, OverflowError) as e:
         raise ValueError(f"{where} box, and its outline cannot be read: {e}") from e
 
-# %% ../nbs/04c_coco_file.ipynb #facebfd0
+# %% ../nbs/04c_coco_file.ipynb #fb7dc341
 def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
         if good(value): continue
         where = f"{path}: annotation {row.get('id')} of image {row.get('image_id')}"
-        raise ValueError(f"{where} has the {key} {value}; expected {expected}")
+        raise ValueError(f"{where} has the {key} {value!r}; expected {expected}")
 
 def _is_box(box):
     "Is it a list of four numbers?"
@@ -189,23 +216,25 @@ def _read_boxes(numbers, path, rows):
     try: xywh = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     except OverflowError as e:
         raise ValueError(f"{path} has a box with a number beyond all bounds: {e}") from e
-    return image, label, xywh, np.array([_CROWD[c] for c in crowd], bool), np.array(area, np.float32)
+    crowd = np.array([_CROWD[c] for c in crowd], bool)
+    return image, label, xywh, crowd, np.array(area, np.float32)
 
 # %% ../nbs/04c_coco_file.ipynb #5cac1dc8
 def _clean_boxes(
     xywh:np.ndarray, # `[A, 4]` float64: left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
-) -> tuple[np.ndarray,np.ndarray,np.ndarray]: # corners `[A, 4]` float32 inside the image; which to keep `[A]`; which were clamped `[A]`
+) -> tuple[np.ndarray,np.ndarray,np.ndarray]: # corners `[A, 4]` float32; kept, clamped `[A]`
     "Clamp boxes to their image, and find those that have no area left."
     limit = sizes[:, [1, 0, 1, 0]]
-    with np.errstate(invalid="ignore", over="ignore"): # infinite and missing numbers are dealt with below
+    with np.errstate(invalid="ignore", over="ignore"): # infinite and missing numbers: see below
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
         inside = np.clip(xyxy, 0, limit).astype(np.float32)
         beyond = (np.abs(inside - xyxy) > 1).any(1)
-    keep = np.isfinite(xywh).all(1) & (xywh[:, 2:] > 0).all(1) & (inside[:, 2:] > inside[:, :2]).all(1)
+    has_area = (xywh[:, 2:] > 0).all(1) & (inside[:, 2:] > inside[:, :2]).all(1)
+    keep = np.isfinite(xywh).all(1) & has_area
     return inside, keep, keep & beyond
 
-# %% ../nbs/04c_coco_file.ipynb #33182414
+# %% ../nbs/04c_coco_file.ipynb #3d32fd52
 def _conventions(
     xywh:np.ndarray, # `[A, 4]` left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
@@ -213,7 +242,7 @@ def _conventions(
     "Count the boxes that fit as fractions or as two corners, and those that leave their image."
     limit, low, high = sizes[:, ::-1] + 1, xywh[:, :2], xywh[:, 2:]
     with np.errstate(invalid="ignore", over="ignore"):
-        fractions = ((xywh >= 0) & (xywh <= 1.01)).all(1) & (sizes > 8).all(1)
+        fractions = ((xywh >= 0) & (xywh <= 1.01)).all(1) & (high > 0).all(1) & (sizes > 8).all(1)
         corners = ((low >= 0) & (low < high) & (high <= limit)).all(1)
         beyond = (low + high > limit).any(1)
     counts = dict(num_fractions=fractions, num_corners=corners, num_beyond=beyond)
@@ -228,7 +257,7 @@ def _twin(i):
     return str(int(i)) if i is not None and i == i//1 else i
 
 def _tidy_ids(path, ids, kind):
-    "The ids of a list as whole numbers, or all as strings; or a sentence about the first that is bad."
+    "The ids of a list as whole numbers, or all as strings; or a sentence about the first bad one."
     ids = [int(i) if type(i) is float and i.is_integer() else i for i in ids]
     if set(map(type, ids)) == {int, str}: ids = [_twin(i) if type(i) is str else i for i in ids]
     if set(map(type, ids)) != {str}:
@@ -242,7 +271,7 @@ def _tidy_ids(path, ids, kind):
         raise ValueError(f"{path} gives the {kind} id {twice!r} twice")
     return ids
 
-# %% ../nbs/04c_coco_file.ipynb #05f3f332
+# %% ../nbs/04c_coco_file.ipynb #10fe0c94
 def pack(
     texts:list[bytes], # of any lengths
 ) -> Tensor: # `[n, longest]` uint8
@@ -265,8 +294,8 @@ def _places(path, lists, key, found, listed, numbers):
     if (places < 0).any():
         rows = chain.from_iterable(rows for name, rows in lists() if name == "annotations")
         row = next(islice(rows, int((places < 0).argmax()), None))
-        kind = key.removesuffix("_id")
-        raise ValueError(f"{path}: annotation {row.get('id')} is of {kind} {row[key]!r}, which is not listed")
+        what = f"{key.removesuffix('_id')} {row[key]!r}"
+        raise ValueError(f"{path}: annotation {row.get('id')} is of {what}, which is not listed")
     return places
 
 # %% ../nbs/04c_coco_file.ipynb #692e1479
@@ -285,11 +314,13 @@ def _index_boxes(place, blocks, sizes, classes):
     # boxes of image i: starts[i]..starts[i + 1]
     starts = np.searchsorted(image[order], np.arange(len(sizes) + 1))
     arrays = dict(boxes=boxes, labels=label, iscrowd=np.concatenate(iscrowd)[order], area=area)
-    facts = dict(num_boxes=len(keep), num_dropped=int((~keep).sum()), num_clamped=int(clamped.sum()))
-    facts |= {name: sum(counts[name] for counts in odd) for name in odd[0]}
-    return arrays | dict(starts=starts), facts | dict(class_boxes=np.bincount(label, minlength=classes).tolist())
+    facts = {name: sum(counts[name] for counts in odd) for name in odd[0]}
+    facts |= dict(num_boxes=len(keep), num_dropped=int((~keep).sum()),
+                  num_clamped=int(clamped.sum()),
+                  class_boxes=np.bincount(label, minlength=classes).tolist())
+    return arrays | dict(starts=starts), facts
 
-# %% ../nbs/04c_coco_file.ipynb #89f3b938
+# %% ../nbs/04c_coco_file.ipynb #8928db52
 def _gather(path, lists):
     "The blocks of a file's three lists, and the number of each id in its annotations."
     numbers, blocks = defaultdict(count().__next__), {}
@@ -318,32 +349,38 @@ def make_index(
     categories = sorted(zip(category_ids, map(str, category_names)))
     ids = _tidy_ids(path, ids, "image")
     listed = dict(image_id=ids, category_id=[i for i, _ in categories])
-    def place(key, blocks): return _places(path, lists, key, np.concatenate(blocks), listed[key], numbers)
+    def place(key, blocks):
+        return _places(path, lists, key, np.concatenate(blocks), listed[key], numbers)
     arrays, facts = _index_boxes(place, blocks["annotations"], sizes, len(categories))
     index = {name: torch.from_numpy(array) for name, array in arrays.items()}
     index |= dict(sizes=torch.from_numpy(sizes), file_names=pack(names))
-    index["image_ids"] = torch.tensor(ids) if type(ids[0]) is int else pack([os.fsencode(i) for i in ids])
+    is_int = type(ids[0]) is int
+    index["image_ids"] = torch.tensor(ids) if is_int else pack([os.fsencode(i) for i in ids])
     return index, dict(categories=categories, **facts)
 
 # %% ../nbs/04c_coco_file.ipynb #3af9b113
 _KEPT_FROM = 2**24 # bytes of a JSON file; a smaller one is read in a second
-_APART_FROM = 2**28 # bytes of a JSON file; of a larger one, reading leaves much unused memory behind, and so a process of its own reads it
+_APART_FROM = 2**28 # bytes; reading a larger one leaves much unused memory to its process
 
-def _checksum(file): # read piece by piece, so that nothing stays in memory
+def _checksum(file):
+    "The CRC32 of a file, read piece by piece, so that nothing stays in memory."
     check = 0
     with open(file, "rb") as content:
         while piece := content.read(1 << 24): check = zlib.crc32(piece, check)
     return f"{check:08x}"
 
-def _open_kept(place, source): # tensors and facts; None if they are not there, of another file, or damaged
+def _open_kept(place, source):
+    "Tensors and facts; `None` if they are not there, of another file, or damaged."
     try:
         if place.with_suffix(".crc32").read_text() != _checksum(place): return None
         with safe_open(place, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            return ({name: file.get_tensor(name) for name in file.keys()}, facts) if facts["source"] == source else None
+            if facts["source"] != source: return None
+            return {name: file.get_tensor(name) for name in file.keys()}, facts
     except (OSError, SafetensorError, TypeError, KeyError, ValueError): return None
 
 def _keep(place, source, index, facts):
+    "Write an index aside, then give it its name."
     aside = place.with_name(f"{place.name}.{os.getpid()}")
     try:
         save_file(index, aside, dict(facts=json.dumps(facts | dict(source=source))))
@@ -353,11 +390,28 @@ def _keep(place, source, index, facts):
         os.replace(aside, place.with_suffix(".crc32"))
     finally: aside.unlink(missing_ok=True)
 
-def _make_apart(path, place, source): # the command of a process of its own; if it fails, it does so without a word
+# %% ../nbs/04c_coco_file.ipynb #821d1e73
+def _make_apart(path, place, source):
+    "The work of a process of its own; if it fails, it does so without a word."
     try: _keep(Path(place), json.loads(source), *make_index(Path(path)))
     except Exception: sys.exit(1)
 
-# %% ../nbs/04c_coco_file.ipynb #821d1e73
+def _run_apart(path, place, source):
+    "Let another process make and keep the index, whose memory then ends with it."
+    command = "import sys; from pix2seq.coco_file import _make_apart; _make_apart(*sys.argv[1:])"
+    words = [sys.executable, "-c", command, path, place, json.dumps(source)]
+    subprocess.run(words, env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
+
+def _make_kept(path, place, source, size):
+    "Make the index and keep it, if that is possible."
+    if size >= _APART_FROM: _run_apart(path, place, source)
+    if kept := _open_kept(place, source): return kept # if not, the error comes again, here
+    made = make_index(path)
+    try: _keep(place, source, *made)
+    except (OSError, SafetensorError) as e: warnings.warn(
+        f"the index of {path} cannot be kept in {place.parent}, so each start must make it: {e}")
+    return _open_kept(place, source) or made
+
 def load_index(
     path:Path, # JSON file in COCO's format
 ) -> tuple[dict[str,Tensor],dict]: # see `make_index`
@@ -365,20 +419,12 @@ def load_index(
     if not path.is_file() or (state := path.stat()).st_size < _KEPT_FROM: return make_index(path)
     source = [2, state.st_size, state.st_mtime_ns] # 2: what arrays and facts are, in this version
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    place = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))/"index"/f"{path.stem}-{name}.safetensors"
+    cache = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))
+    place = cache/"index"/f"{path.stem}-{name}.safetensors"
     if kept := _open_kept(place, source): return kept
     with ExitStack() as lock:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             lock.enter_context(FileLock(f"{place}.lock"))
-        except (OSError, NotImplementedError): pass # the place cannot be written, of which more below
-        if kept := _open_kept(place, source): return kept # made by another process
-        if state.st_size >= _APART_FROM:
-            command = "import sys; from pix2seq.coco_file import _make_apart; _make_apart(*sys.argv[1:])"
-            subprocess.run([sys.executable, "-c", command, path, place, json.dumps(source)], env=os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path)))
-            if kept := _open_kept(place, source): return kept # else the error comes again, here
-        made = make_index(path)
-        try: _keep(place, source, *made)
-        except (OSError, SafetensorError) as e:
-            warnings.warn(f"the index of {path} cannot be kept in {place.parent}, so each start must make it anew: {e}")
-        return _open_kept(place, source) or made
+        except (OSError, NotImplementedError): pass # it cannot be kept; `_make_kept` says so
+        return _open_kept(place, source) or _make_kept(path, place, source, state.st_size)

@@ -51,7 +51,7 @@ def _from_array(array, bgr, levels):
     pixels = np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
     return torch.from_numpy(pixels).movedim(-1, 0).expand(3, -1, -1)
 
-# %% ../nbs/13_detector.ipynb #79685c8f
+# %% ../nbs/13_detector.ipynb #9fe379f4
 def check_kind(
     image, # see `to_tensor`
 ) -> None:
@@ -79,7 +79,7 @@ def _check_array(image):
     if image.dtype.kind not in "uif": raise ValueError(
         f"an image array must be of integers or floats, not {image.dtype}")
 
-# %% ../nbs/13_detector.ipynb #c4be893c
+# %% ../nbs/13_detector.ipynb #1715c3ba
 def download_image(
     url:str, # `http://…` or `https://…`
     seconds:float=20., # to wait for an answer; three times as long for all of it
@@ -161,7 +161,7 @@ class Detector:
         recursive:bool=False, # of a folder, take the images of its folders, too
         levels:int|None=None, # what is white in deep images; by default by type, or by the folder
         max_pixels:int|None=None, # pixels that a file may have; by default what Pillow allows
-    ) -> list[dict]: # `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` for each image, or an `error`
+    ) -> list[dict]: # `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` an image, or an `error`
         "Read the objects of images. Of several files, one that cannot be read has an `error`."
         if not 0 <= threshold <= 1: raise ValueError(f"threshold must lie in 0..1, not {threshold}")
         several = image_sources(images, recursive)
@@ -174,7 +174,7 @@ class Detector:
         return [found for batch in batches
                 for found in self._objects(batch, threshold, seed, details)]
 
-# %% ../nbs/13_detector.ipynb #07dce080
+# %% ../nbs/13_detector.ipynb #cd025ec8
 @patch
 def _objects(self:Detector, batch, threshold, seed, details):
     "The objects of each image; a sentence in an image's place becomes its `error`."
@@ -207,14 +207,14 @@ def _check_detector(model, batch_size):
 # %% ../nbs/13_detector.ipynb #660f53f6
 @patch(cls_method=True)
 def from_pretrained(cls:Detector,
-    name:str|Path="digits", # whatever names a model; see `find_model`
+    name:str|Path="digits", # bundled, saved or published weights, or a hub id; see `find_model`
     device:str|torch.device|None=None, # where to run; by default a GPU if there is one
     **how, # see `Detector`
 ) -> Detector:
-    "A saved model, ready to use."
-    options = find_model(name).options
+    "A model by its name, ready to use. Raises `ValueError` or `OSError` for one that is not there."
+    found = find_model(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return cls(load_model(name, device), **options | how)
+    return cls(load_model(name, device), **found.options | how)
 
 # %% ../nbs/13_detector.ipynb #11cf7275
 @patch
@@ -252,7 +252,7 @@ def fitting_batch(
     most = min(128 if device.type == "cuda" else 16, max(1, free_memory(device)//(2*one)))
     return 1 << (most.bit_length() - 1)
 
-# %% ../nbs/13_detector.ipynb #59c1dbf4
+# %% ../nbs/13_detector.ipynb #7344bca0
 @patch
 def warmup(self:Detector,
     batch_sizes:tuple[int,...]=(1,), # images side by side; all above one share most of the work
@@ -292,7 +292,6 @@ def from_official(cls:Detector,
     **options, # how to read; see `generate`
 ) -> Detector:
     "A published model, ready to use."
-    from pix2seq import official # gives Pix2Seq its `from_official`
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = Pix2Seq.from_official(name, preset, image_size, device, **(config or {}))
     return cls(model, batch_size, **dict(constrained=False) | options)

@@ -29,14 +29,19 @@ def sincos_bins(
     bins:int, # number of bins
     dim:int, # channels of an embedding, even
     scale:float=0.05, # standard deviation of the result
-    max_cycles:float=24., # waves of the fastest channel over the whole image; the slowest has half a wave
-) -> Tensor: # `[bins, dim]`: neighbours alike, strangers not
-    "A start for coordinate embeddings in which near bins are near: a small model need not learn the order of numbers first."
-    cycles = torch.logspace(math.log10(0.5), math.log10(max_cycles), dim//2)              # [dim/2]
-    angles = torch.linspace(0, 2*math.pi, bins)[:, None]*cycles                           # [bins, dim/2]
+    max_cycles:float=24., # waves of the fastest channel over the image; the slowest has half a wave
+) -> Tensor: # `[bins, dim]`: neighbours are similar, strangers not
+    "Coordinate embeddings in which near bins are near: a small model need not learn that first."
+    cycles = torch.logspace(math.log10(0.5), math.log10(max_cycles), dim//2)       # [dim/2]
+    angles = torch.linspace(0, 2*math.pi, bins)[:, None]*cycles                    # [bins, dim/2]
     return scale*2**0.5*torch.cat([angles.sin(), angles.cos()], 1)
 
 # %% ../nbs/08_model.ipynb #4c3d0e79
+def _backbone(c):
+    "A ResNet or a ViT's patches, as the config says."
+    if c.backbone == "vit": return Patches(c.encoder_dim, c.patch_size)
+    return ResNet(c.resnet_depths, c.resnet_width, c.resnet_dilate_last, c.resnet_pool_same)
+
 class Pix2Seq(nn.Module, PyTorchModelHubMixin, library_name="pix2seq", tags=["object-detection"]):
     "Image and tokens to logits: what could each next token be?"
     def __init__(self,
@@ -44,24 +49,25 @@ class Pix2Seq(nn.Module, PyTorchModelHubMixin, library_name="pix2seq", tags=["ob
     ):
         super().__init__()
         self.config, c, d = config, config, config.decoder_dim
-        backbone = (ResNet(c.resnet_depths, c.resnet_width, c.resnet_dilate_last, c.resnet_pool_same) if c.backbone == "resnet"
-                    else Patches(c.encoder_dim, c.patch_size))
-        self.encoder = ImageEncoder(backbone, c.encoder_dim, c.encoder_mlp_dim, c.encoder_heads, c.encoder_layers, c.dropout, c.drop_path)
+        self.encoder = ImageEncoder(_backbone(c), c.encoder_dim, c.encoder_mlp_dim, c.encoder_heads,
+                                    c.encoder_layers, c.dropout, c.drop_path)
         self.proj, self.proj_norm = nn.Linear(c.encoder_dim, d), nn.LayerNorm(d, LAYER_NORM_EPS)
         self.proj_mlp_norm = nn.LayerNorm(d, LAYER_NORM_EPS)
-        self.proj_mlp = MLP(d, d*c.encoder_mlp_dim//c.encoder_dim, c.dropout)           # as wide, for its size, as the encoder's
+        hidden = d*c.encoder_mlp_dim//c.encoder_dim       # as wide, for its size, as the encoder's
+        self.proj_mlp = MLP(d, hidden, c.dropout)
         self.drop_path = StochasticDepth(c.drop_path, "row")
         self.token_embedding = nn.Parameter(torch.empty(c.vocab_size, d))
         self.position_embedding = nn.Parameter(torch.empty(c.max_seq_len, d))
         self.output_bias = nn.Parameter(torch.empty(c.vocab_size))
-        self.decoder = nn.ModuleList(DecoderBlock(d, c.decoder_mlp_dim, c.decoder_heads, c.dropout, c.drop_path)
-                                     for _ in range(c.decoder_layers))
+        block = d, c.decoder_mlp_dim, c.decoder_heads, c.dropout, c.drop_path
+        self.decoder = nn.ModuleList(DecoderBlock(*block) for _ in range(c.decoder_layers))
         self.norm = nn.LayerNorm(d, LAYER_NORM_EPS)
         self._init_weights()
 
 # %% ../nbs/08_model.ipynb #331d879b
 @patch
-def _init_weights(self:Pix2Seq): # the ResNet and the patches have their own
+def _init_weights(self:Pix2Seq):
+    "Start all weights but those of the ResNet and the patches, which have their own start."
     c = self.config
     for module in self.modules():
         if isinstance(module, nn.Linear):
@@ -70,8 +76,8 @@ def _init_weights(self:Pix2Seq): # the ResNet and the patches have their own
     for parameter in (self.token_embedding, self.position_embedding, self.output_bias):
         nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)
     if c.coord_init == "sincos":
-        coords = slice(c.coord_offset, c.coord_offset + c.quantization_bins)
-        with torch.no_grad(): self.token_embedding[coords] = sincos_bins(c.quantization_bins, c.decoder_dim)
+        bins = sincos_bins(c.quantization_bins, c.decoder_dim)
+        with torch.no_grad(): self.token_embedding[c.coord_offset:c.coord_offset + len(bins)] = bins
 
 # %% ../nbs/08_model.ipynb #c650a8ad
 @patch
@@ -103,21 +109,23 @@ def new_cache(self:Pix2Seq,
 ) -> list[KeyValueCache]: # one for each layer, empty
     "Room for the keys and values of `length` tokens."
     c, p = self.config, self.token_embedding
-    return [KeyValueCache(batch, c.decoder_heads, length, c.decoder_dim//c.decoder_heads, p.device, p.dtype) for _ in self.decoder]
+    shape = batch, c.decoder_heads, length, c.decoder_dim//c.decoder_heads
+    return [KeyValueCache(*shape, p.device, p.dtype) for _ in self.decoder]
 
 # %% ../nbs/08_model.ipynb #53556c23
 @patch
 def decode(self:Pix2Seq,
     tokens:Tensor, # `[B*K, L]` the next tokens to read
     memory:list[tuple[Tensor,Tensor]], # from `prepare`
-    cache:list[KeyValueCache]|None=None, # what was read before; without it, `tokens` is the whole sequence
+    cache:list[KeyValueCache]|None=None, # what was read before; by default nothing
 ) -> Tensor: # logits `[B*K, L, V]`: for each token, what could follow it
-    "Read tokens on, and say what could follow each. Raises `ValueError` beyond the model's last position."
+    "Read tokens and predict what follows each. Raises `ValueError` beyond the last position."
     start = cache[0].length if cache else 0
-    end = start + tokens.shape[1]
-    if end > self.config.max_seq_len:
-        raise ValueError(f"a sequence of {end} tokens is longer than the model's {self.config.max_seq_len} positions")
-    x = self.token_embedding[tokens] + self.position_embedding[start:end]             # [B*K, L, D]
+    end, places = start + tokens.shape[1], self.config.max_seq_len
+    if end > places:
+        raise ValueError(f"a sequence of {end} tokens is longer than the model's {places} "
+                         "positions")
+    x = self.token_embedding[tokens] + self.position_embedding[start:end]         # [B*K, L, D]
     for i, block in enumerate(self.decoder): x = block(x, memory[i], cache[i] if cache else None)
     return self.norm(x)@self.token_embedding.T + self.output_bias
 
@@ -125,7 +133,7 @@ def decode(self:Pix2Seq,
 @patch
 def forward(self:Pix2Seq,
     images:Tensor, # `[B, 3, H, W]` float32 in `[0, 1]`
-    input_seq:Tensor, # `[B, L]` int64, or `[B, K, L]`: K sequences for each image, which is then encoded once
+    input_seq:Tensor, # `[B, L]` int64, or `[B, K, L]`: K sequences for each image, encoded once
 ) -> Tensor: # logits `[B, L, V]` or `[B, K, L, V]`
     "Teacher forcing: the whole sequence is known, and each token sees those before it."
     logits = self.decode(input_seq.flatten(0, -2), self.prepare(self.encode(images)))
@@ -153,7 +161,8 @@ def load_weights(
 def bundled_weights() -> dict[str,Path]: # folders by name
     "The weights that come with the package; none is no error."
     root = files("pix2seq")/"weights"
-    return {folder.name: Path(str(folder)) for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else {}
+    if not root.is_dir(): return {}
+    return {folder.name: Path(str(folder)) for folder in root.iterdir() if folder.is_dir()}
 
 # %% ../nbs/08_model.ipynb #f75d7cae
 _SAVED = "config.json", "model.safetensors" # of a saved model
@@ -190,25 +199,29 @@ def _find_saved(name, download):
         return [folder/part for part in _SAVED]
     if is_hub_id(name): return [_from_hub(name, part, download) for part in _SAVED]
     bundled = ", ".join(bundled_weights()) or "none"
-    raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor one "
-                            f"of the weights that come with the package: {bundled}")
+    raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor "
+                            f"one of the weights that come with the package: {bundled}")
 
 # %% ../nbs/08_model.ipynb #0ffe6fb9
 def _read_config(file):
+    "The record beside saved weights."
     try: return Pix2SeqConfig(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as e: raise ValueError(f"{file} is not the config of a Pix2Seq model: {e}") from e
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"{file} is not the config of a Pix2Seq model: {e}") from e
 
 def _read_weights(file, device):
+    "Tensors by name."
     try: return load_file(file, device=str(device))
-    except SafetensorError as e: raise ValueError(f"{file} is not a whole safetensors file: {e}") from e
+    except SafetensorError as e:
+        raise ValueError(f"{file} is not a whole safetensors file: {e}") from e
 
 @patch(cls_method=True)
 def from_pretrained(cls:Pix2Seq,
-    name:str|Path, # `"digits"` (comes with the package), a folder that `save_pretrained` wrote, or a hub id `owner/name`
+    name:str|Path, # `"digits"`, a folder that `save_pretrained` wrote, or a hub id `owner/name`
     map_location:str|torch.device="cpu", # where to put it
-    **download, # for a hub id, see `huggingface_hub.hf_hub_download`: `revision`, `cache_dir`, `token`, …
+    **download, # for a hub id: `revision`, `token`, … of `huggingface_hub.hf_hub_download`
 ) -> Pix2Seq: # in evaluation mode
-    "Find a saved model again. Raises `FileNotFoundError` or `ValueError`, and says what is wrong with which file."
+    "Find a saved model again. Raises `OSError` or `ValueError` that names the file and the fault."
     config, weights = _find_saved(name, download)
     model = cls(_read_config(config)).to(map_location)
     load_weights(model, _read_weights(weights, map_location), str(weights))

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -25,7 +26,7 @@ from .evaluation import coco_results
 from .images import deep_levels, image_files, read_image
 from .model_config import Pix2SeqConfig
 
-# %% ../nbs/13b_predict.ipynb #bd93686e
+# %% ../nbs/13b_predict.ipynb #abadee4f
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -40,9 +41,11 @@ def known_ids(
     images:list[dict], # its `images`
 ) -> list: # an id for each file
     "By its path, or by its bare name where only one image has it. Raises `ValueError` otherwise."
-    rows = defaultdict(list)
-    for row in images: rows[_plain(row["file_name"]).split("/")[-1]].append(row)
-    ids = [_one_id(_plain(os.path.abspath(file)), rows) for file in files]
+    ids = [None]*len(files)
+    for form in (_plain, _folded): # as it is written, else but for capitals and percent signs
+        rows = defaultdict(list)
+        for row in images: rows[form(row["file_name"]).split("/")[-1]].append(row)
+        ids = [_one_id(file, rows, form) if one is None else one for file, one in zip(files, ids)]
     lost = [file for file, found in zip(files, ids) if found is None]
     if lost: raise ValueError(f"{len(lost)} of {len(files)} files have no image of their own in "
                               f"{annotations}, by path or by name; the first: {lost[0]}")
@@ -52,20 +55,29 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #07928a4d
+# %% ../nbs/13b_predict.ipynb #dacaa891
 def _plain(name):
     "A path as one form of Unicode, with slashes."
-    return unicodedata.normalize("NFC", str(name).replace("\\", "/")).removeprefix("./")
+    return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
 
-def _one_id(path, rows):
+def _text(name):
+    "A path as it reads where file names are UTF-8, whatever the locale."
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+def _folded(name):
+    "A path but for capitals and percent-encoding."
+    return unquote(_plain(name)).lower()
+
+def _one_id(file, rows, form):
     "The id of the one row whose file name ends a path, or that alone has its bare name."
+    path = form(os.path.abspath(file))
     same = rows.get(path.split("/")[-1], [])
-    ends = [row for row in same if path.endswith("/" + _plain(row["file_name"]).lstrip("/"))]
+    ends = [row for row in same if path.endswith("/" + form(row["file_name"]).lstrip("/"))]
     longest = max((len(row["file_name"]) for row in ends), default=0)
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #085f8712
+# %% ../nbs/13b_predict.ipynb #49f2f140
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -88,12 +100,12 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #7ffee7ea
+# %% ../nbs/13b_predict.ipynb #e604678e
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
         found = json.loads(Path(annotations).read_text(encoding="utf-8-sig"))
-        images = [dict(id=row["id"], file_name=row["file_name"]) for row in found["images"]]
+        images = [dict(id=row["id"], file_name=str(row["file_name"])) for row in found["images"]]
     except (ValueError, KeyError, TypeError) as e: raise ValueError(
         f"{annotations} is no COCO-format file with images: {type(e).__name__}: {e}") from e
     classes = class_ids(config, found.get("categories", []), annotations)
@@ -119,7 +131,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #a30aa1b7
+# %% ../nbs/13b_predict.ipynb #8def64a5
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -129,10 +141,6 @@ def picture_names(
     counts = Counter(map(_folded, short))
     mixed = [a if counts[_folded(a)] == 1 else b for a, b in zip(short, whole)]
     return mixed if len(set(map(_folded, mixed))) == len(names) else whole
-
-def _folded(name):
-    "What a path is to a file system that knows no capitals."
-    return _plain(name).lower()
 
 def _check_out(out, files, pictures):
     "Raise `ValueError` for a folder in which results would lie among the images."
@@ -153,14 +161,15 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #1e9970e9
+# %% ../nbs/13b_predict.ipynb #d210dd5d
 @contextmanager
 def growing_results(
     folder:Path, # where
 ): # for `with`: a function that takes rows
     "Rows on disk: in `detections.jsonl` as they come, in `detections.json` when all is done."
     lines, before, part = (folder/f"detections.{end}" for end in ("jsonl", "before.jsonl", "part"))
-    if lines.exists(): os.replace(lines, before) # what an interrupted run had read
+    if lines.exists() and lines.stat().st_size: # what an interrupted run had read
+        os.replace(lines, before)
     rows = []
     try:
         with open(lines, "w", encoding="utf-8") as file: yield partial(_add_rows, rows, file)
@@ -198,7 +207,7 @@ def predict(
     names = names_below(files)
     pictures = [out/name for name in picture_names(names)]
     _check_out(out, files, pictures)
-    ids, classes = [name.as_posix() for name in names], detector.model.config.category_ids
+    ids, classes = [_text(name.as_posix()) for name in names], detector.model.config.category_ids
     if annotations is not None: ids, classes = _theirs(files, annotations, detector.model.config)
     if levels is None and len(files) > 1: levels = deep_levels(files)
     out.mkdir(parents=True, exist_ok=True)

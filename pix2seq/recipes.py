@@ -9,7 +9,7 @@ __all__ = ['PUBLISHED', 'RECIPES', 'Recipe', 'from_recipe']
 import difflib
 from dataclasses import dataclass
 
-from .train_config import INSTEAD, TrainConfig
+from .train_config import TrainConfig, without_rivals
 
 # %% ../nbs/19_recipes.ipynb #903d8d45
 @dataclass
@@ -42,7 +42,8 @@ def _pretraining(preset):
                                warmup_steps=10_000, batch_size=256, lr=1e-3,
                                imagenet=preset.startswith("resnet"), num_classes=365,
                                model=dict(image_size=(640, 640)))
-    return Recipe(options, "paper §3.2; its configuration was not published", "no figure of its own")
+    source = "paper §3.2; its configuration was not published"
+    return Recipe(options, source, "no figure of its own")
 
 def _finetuning(preset, size, AP):
     "COCO, from the weights of the above."
@@ -65,13 +66,6 @@ RECIPES = {
 }
 
 # %% ../nbs/19_recipes.ipynb #c309397d
-def _without_rivals(recipe, options):
-    "A recipe's options that still matter beside those given."
-    rivals = {other for name, moot in INSTEAD.items() if options.get(name) for other in moot}
-    rivals |= {name for name in ("epochs", "warmup_epochs") if INSTEAD[name][0] in options}
-    if options.get("train_json"): rivals.add("data")
-    return {name: value for name, value in recipe.items() if name not in rivals}
-
 def from_recipe(
     name:str, # a key of `RECIPES`
     **options, # fields of `TrainConfig` set otherwise than in the recipe
@@ -80,7 +74,7 @@ def from_recipe(
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 3, 0.4) or RECIPES
         raise ValueError(f"no recipe is called {name!r}; near it: {', '.join(near)}")
-    recipe = dict(out=f"runs/{name}") | _without_rivals(RECIPES[name].options, options)
+    recipe = dict(out=f"runs/{name}") | without_rivals(RECIPES[name].options, options)
     if recipe.get("model") and options.get("model"):
         options["model"] = recipe["model"] | options["model"]
     return TrainConfig(**recipe | options)

@@ -203,14 +203,14 @@ def class_scores(
 
 # %% ../nbs/10_sampling.ipynb #3c70fa78
 class Generated(NamedTuple):
-    "What was read out of a batch of images: M objects at most, the end token and no object where an image was done before."
+    "What was read out of images: where one was done before M objects, the end token and no object."
     tokens:Tensor # `[B, 5M]` sampled tokens, without the prompt
     logits:Tensor # `[B, M, V]` raw logits of the class slots
 
 @torch.no_grad()
 def generate(
     model:Pix2Seq, # in evaluation mode
-    images:Tensor, # `[B, 3, H, W]` float32 in `[0, 1]`, on the model's device; `ValueError` for other shapes or integers
+    images:Tensor, # `[B, 3, H, W]` float32 in `[0, 1]`, on the model's device; else `ValueError`
     max_objects:int|None=None, # objects to read; by default the model's `max_instances`
     temperature:float=1., # see `pick`
     top_k:int=0, # see `truncate_logits`
@@ -218,16 +218,16 @@ def generate(
     constrained:bool=True, # keep to the grammar of the slots
     generator:torch.Generator|None=None, # source of randomness; the global one by default
     ordered:bool=False, # see `Choice`
-    stop:str|StopRule="done", # "done": by the default `StopRule`; "never": read `max_objects` from each image, as published
+    stop:str|StopRule="done", # "done": the default `StopRule`; "never": all objects, as published
     reader:Reader|None=None, # what reads; by default a plain `Reader`
-    draws:Tensor|None=None, # `[B, 5M]` uniform numbers in `[0, 1)`, a row for each image; by default from `generator`
+    draws:Tensor|None=None, # `[B, 5M]` in `[0, 1)`; by default from `generator`; see `image_draws`
 ) -> Generated: # tokens `[B, 5M]`, and the logits of the class slots `[B, M, V]`
     "Read the objects of a batch of images out."
     count = check_request(model, images, max_objects)
     rule = check_stop(stop)
     reader, tokenizer = reader or Reader(model), model.config.tokenizer()
     choice = Choice(temperature, top_k, top_p, constrained, ordered)
-    pick(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3])               # refuse bad options before the work begins
+    pick(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3]) # refuse bad options now
     reader.begin(reader.encode(images), count, choice)
     draws = _check_draws(draws, len(images), count, generator, images.device)
     return _read_on(reader, draws, tokenizer, rule, constrained)
@@ -264,7 +264,8 @@ def check_request(
 ) -> int: # objects to read
     "Raise `ValueError` for images or a number of objects that the model cannot read."
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise ValueError(f"images must be float [B, 3, H, W] in [0, 1], not {images.dtype} {list(images.shape)}")
+        raise ValueError("images must be float [B, 3, H, W] in [0, 1], "
+                         f"not {images.dtype} {list(images.shape)}")
     count = model.config.max_instances if max_objects is None else max_objects
     if count < 0: raise ValueError(f"max_objects must not be negative, but is {count}")
     check_length(model, 1, 5*count)
@@ -283,7 +284,8 @@ def check_stop(
     "Raise `ValueError` for a rule that makes no sense."
     if stop == "never": return None
     rule = StopRule() if stop == "done" else stop
-    if not isinstance(rule, StopRule) or rule.objects < 1: raise ValueError(f"stop must be 'done', 'never' or a StopRule of at least one object, not {stop!r}")
+    if not isinstance(rule, StopRule) or rule.objects < 1: raise ValueError(
+        f"stop must be 'done', 'never' or a StopRule of at least one object, not {stop!r}")
     return rule
 
 # %% ../nbs/10_sampling.ipynb #cf1d0a02

@@ -75,15 +75,15 @@ def open_datasets(
     if not (config.data or config.train_json):
         train = DigitScenes("train", config.train_scenes, min(canvas), unlabelled=config.unlabelled)
         return train, DigitScenes("val", config.eval_images, min(canvas))
-    def split(name, *classes):
-        if config.data: return CocoDataset.from_folder(config.data, name, *classes, config.by_name)
-        paths = getattr(config, f"{name}_images"), getattr(config, f"{name}_json")
-        return CocoDataset(*paths, *classes, config.by_name)
-    train = split("train", category_ids, class_names)
+    def split(name, *known): # ids and names of classes, by name, levels
+        if config.data: return CocoDataset.from_folder(config.data, name, *known)
+        return CocoDataset(getattr(config, f"{name}_images"), getattr(config, f"{name}_json"), *known)
+    train = split("train", category_ids, class_names, config.by_name)
     if config.val_share:
         _check_share(config)
         return split_off(train, config.val_share, config.seed)
-    return train, split("val", train.category_ids, train.class_names)
+    known = train.category_ids, train.class_names, config.by_name
+    return train, split("val", *known, train.levels)
 
 # %% ../nbs/12_training.ipynb #99f17ddb
 def check_datasets(
@@ -318,6 +318,7 @@ def train_step(
 # %% ../nbs/12_training.ipynb #bd621d29
 _FREE = ("out", "workers", "device", "log_every", "eval_every", "eval_images", "save_every", "keep",
          "trackers", "fresh", "coco_backend")  # these change nothing about the weights
+_PATHS = ("data", "train_images", "train_json", "val_images", "val_json")
 
 def _write_json(path, content):
     "Write aside, then in place: a reader never sees half a file."
@@ -335,18 +336,25 @@ def data_facts(
 ) -> dict: # for each set its images, boxes and classes; empty for the embedded digits
     "What makes data the same data, as far as a run can see."
     if not isinstance(train, CocoDataset): return {}
-    return {name: dict(images=len(data), boxes=len(data.boxes),
-                       classes=[[i, word] for i, word in zip(data.category_ids, data.class_names)])
-            for name, data in (("training", train), ("validation", val))}
+    return dict(training=_facts(train), validation=_facts(val))
+
+def _facts(dataset):
+    "Images, boxes, classes and a checksum of all annotations."
+    digest = hashlib.sha256()
+    for name in ("file_names", "sizes", "boxes", "labels", "iscrowd", "starts"):
+        digest.update(getattr(dataset, name).contiguous().numpy())
+    classes = [list(pair) for pair in zip(dataset.category_ids, dataset.class_names)]
+    return dict(images=len(dataset), boxes=len(dataset.boxes), classes=classes,
+                sha256=digest.hexdigest())
 
 # %% ../nbs/12_training.ipynb #0400be0c
-def _other_options(began, config):
+def _other_options(began, config, free):
     "What is set otherwise than when the run in a folder began."
     began = asdict(TrainConfig()) | began                   # an option may be newer than a folder
     if began["weights"]: began["preset"] = None             # older folders kept both
     now = json.loads(json.dumps(asdict(config)))            # tuples are lists in a file
     return [f"{name} was {began[name]!r} and now is {value!r}" for name, value in now.items()
-            if name not in _FREE and began[name] != value]
+            if name not in free and began[name] != value]
 
 def _other_data(began, now):
     "What the data have otherwise than when the run in a folder began."
@@ -358,6 +366,8 @@ def _other_data(began, now):
         for what in ("images", "boxes"):
             if old[what] != facts[what]:
                 changes.append(f"{name} {what} were {old[what]:,} and now are {facts[what]:,}")
+        if not changes and old != facts:
+            changes.append(f"the {name} annotations are not those of before")
     return changes
 
 # %% ../nbs/12_training.ipynb #cdb1fbe2
@@ -375,7 +385,9 @@ def claim_folder(
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; expected a folder for the run")
     if began := _read_json(out/"config.json"):
-        changes = _other_options(began, config) + _other_data(_read_json(out/"data.json"), facts)
+        known = _read_json(out/"data.json")
+        free = _FREE + _PATHS if known and known == facts else _FREE
+        changes = _other_options(began, config, free) + _other_data(known, facts)
         if changes and not config.fresh:
             raise ValueError(f"{out} holds another run ({'; '.join(changes[:3])}): choose another "
                              "--out, or --fresh to move that one aside")
@@ -395,6 +407,7 @@ def lock_folder(
     "Keep other processes out. Raises `OSError` if one is in there."
     lock = FileLock(out/"lock", thread_local=False, is_singleton=True)   # one for the whole process
     try: lock.acquire(timeout=patience)
+    except NotImplementedError: pass                                     # a disk without locks
     except Timeout:
         raise OSError(f"another process is training in {out}: wait for it, or choose another "
                       "--out") from None
