@@ -186,6 +186,7 @@ def check_targets(
 def _is_lvis(path):
     "Do the images of a JSON file list what is not on them, as LVIS's do?"
     keys = b'"neg_category_ids"', b'"not_exhaustive_category_ids"'
+    if path.suffix.lower() != ".json" or not path.stat().st_size: return False
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         return any(text.find(key) >= 0 for key in keys)
 

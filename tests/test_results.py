@@ -235,6 +235,21 @@ def test_lvis_rules_are_not_applied(data):
         check_dataset(changed(data, images=images))
 
 
+def test_results_for_a_folder_of_text_files(tmp_path):
+    "YOLO's layout, whose annotations are no JSON file."
+    for split in ('train', 'val'):
+        for folder in ('images', 'labels'): (tmp_path/folder/split).mkdir(parents=True)
+        Image.new('RGB', (64, 48)).save(tmp_path/'images'/split/'a.png')
+        (tmp_path/'labels'/split/'a.txt').write_text('1 0.5 0.5 0.25 0.5\n')
+    (tmp_path/'data.yaml').write_text('train: images/train\nval: images/val\nnames: [cat, dog]\n')
+    data = CocoDataset.from_folder(tmp_path, 'val')
+    check_dataset(data)
+    found = dict(boxes=data.boxes, labels=data.labels, scores=torch.ones(1))
+    save_results(coco_results(found, data.image_id(0), data.category_ids), tmp_path/'r.json')
+    figures = coco_figures(*load_results(tmp_path/'r.json', data))
+    assert figures['AP'] == pytest.approx(1)
+
+
 def test_evaluation_is_cheap_to_import():
     late = 'accelerate', 'pycocotools', 'sklearn', 'scipy'
     script = f'import sys, pix2seq.evaluation; print(*[m for m in {late} if m in sys.modules])'
