@@ -54,7 +54,7 @@ class _JSONFile:
         self.progress.update(len(fresh))
         self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
 
-# %% ../nbs/04c_coco_file.ipynb #5be73911
+# %% ../nbs/04c_coco_file.ipynb #bcb68ab9
 @patch
 def peek(self:_JSONFile):
     "The next character that is no space."
@@ -98,7 +98,7 @@ def rows(self:_JSONFile):
             rows = []
     yield rows
 
-# %% ../nbs/04c_coco_file.ipynb #0abb0d7f
+# %% ../nbs/04c_coco_file.ipynb #37bddddc
 @patch
 def lists(self:_JSONFile):
     "Pairs of a list's name and a block of its rows."
@@ -188,7 +188,7 @@ def _outline_box(path, row):
     except (ValueError, TypeError, LookupError, OverflowError) as e:
         raise ValueError(f"{where} box, and its outline cannot be read: {e}") from e
 
-# %% ../nbs/04c_coco_file.ipynb #dd01abfc
+# %% ../nbs/04c_coco_file.ipynb #fb7dc341
 def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
@@ -234,7 +234,7 @@ def _clean_boxes(
     keep = np.isfinite(xywh).all(1) & has_area
     return inside, keep, keep & beyond
 
-# %% ../nbs/04c_coco_file.ipynb #4cf57ba2
+# %% ../nbs/04c_coco_file.ipynb #3d32fd52
 def _conventions(
     xywh:np.ndarray, # `[A, 4]` left, top, width, height, as they came
     sizes:np.ndarray, # `[A, 2]` height and width of each box's image
@@ -271,7 +271,7 @@ def _tidy_ids(path, ids, kind):
         raise ValueError(f"{path} gives the {kind} id {twice!r} twice")
     return ids
 
-# %% ../nbs/04c_coco_file.ipynb #8e865434
+# %% ../nbs/04c_coco_file.ipynb #10fe0c94
 def pack(
     texts:list[bytes], # of any lengths
 ) -> Tensor: # `[n, longest]` uint8
@@ -320,7 +320,7 @@ def _index_boxes(place, blocks, sizes, classes):
                   class_boxes=np.bincount(label, minlength=classes).tolist())
     return arrays | dict(starts=starts), facts
 
-# %% ../nbs/04c_coco_file.ipynb #1a4a780d
+# %% ../nbs/04c_coco_file.ipynb #8928db52
 def _gather(path, lists):
     "The blocks of a file's three lists, and the number of each id in its annotations."
     numbers, blocks = defaultdict(count().__next__), {}

@@ -348,11 +348,13 @@ def _open(data, images, annotations, split, limit, by_name, shape):
     print(opened(dataset))
     return dataset
 
-def _save_detections(found, truth, shape, file):
-    "What was read, as COCO's results."
+def _save_detections(found, truth, dataset, file):
+    "What was read, as COCO's results; a class that the data set does not list has no id there."
     from pix2seq.evaluation import coco_results, save_results
+    ids = getattr(dataset, "file_ids", None) # the digits' own ids are their labels
     pairs = [(objects, target["image_id"]) for objects, target in zip(found, truth)]
-    save_results([row for pair in pairs for row in coco_results(*pair, shape.category_ids)], file)
+    rows = [row for pair in pairs for row in coco_results(*pair, ids)]
+    save_results([row for row in rows if row["category_id"] is not None], file)
 
 def _print_figures(figures, images, classes):
     "The twelve figures, and those of each class if they are asked for."
@@ -408,7 +410,7 @@ def pix2seq_eval(
         if not out_detections: e.check_dataset(dataset, limit) # before any time is spent
         found, truth = e.detect_dataset(detector.model, dataset, limit, batch_size, workers, seed,
                                         progress=True, reader=detector.engine, **detector.options)
-    if out_detections: _save_detections(found, truth, detector.model.config, out_detections)
+    if out_detections: _save_detections(found, truth, dataset, out_detections)
     e.check_dataset(dataset, limit)
     e.check_targets(truth)
     result = e.coco_eval(found, truth, coco_backend, max_dets)

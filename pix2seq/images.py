@@ -24,7 +24,7 @@ import torch
 from PIL import Image, UnidentifiedImageError, features
 from torchvision import tv_tensors
 
-# %% ../nbs/04b_images.ipynb #4d744c92
+# %% ../nbs/04b_images.ipynb #a523226f
 LEVELS = (255, 1023, 4095, 16383, 65535) # the highest values of 8, 10, 12, 14 and 16 bits
 
 def scale_pixels(
@@ -35,11 +35,12 @@ def scale_pixels(
     if pixels.dtype == np.uint8: return pixels
     low, high = pixels.min(), pixels.max()
     if levels is None and pixels.dtype.str[1:] == "u2": _warn_dark("the image", high)
-    if pixels.dtype.kind == "f": levels, known = (1 if high <= 1 else 255), "0..1 or 0..255"
-    else: levels = known = levels or (255 if pixels.dtype.itemsize > 2 and high <= 255 else 65535)
+    small = 1 if pixels.dtype.kind == "f" else 255 if pixels.dtype.itemsize > 2 else 65535
+    large, known = (255, None) if pixels.dtype.kind == "f" else (65535, levels)
+    levels = known or (small if high <= small else large)
     if not 0 <= low <= high <= levels: # not a number is refused, too
-        expected = known if isinstance(known, str) else f"0..{known}"
-        raise ValueError(f"pixels must lie in {expected}, but these reach from {low:g} to {high:g}")
+        expected = known or " or 0..".join(map(str, sorted({small, large})))
+        raise ValueError(f"pixels must lie in 0..{expected}, but reach from {low:g} to {high:g}")
     return np.rint(pixels.astype(np.float32)*np.float32(255/levels)).astype(np.uint8)
 
 def _warn_dark(name, high):
@@ -48,7 +49,7 @@ def _warn_dark(name, high):
         f"{name} has 16-bit pixels, of which the highest is {high}: read as nearly black; "
         "if its camera has fewer bits, pass their highest value, such as levels=4095")
 
-# %% ../nbs/04b_images.ipynb #b32d3351
+# %% ../nbs/04b_images.ipynb #50d156c3
 def _holding(value):
     "The least of `LEVELS` that a value fits under."
     return next((level for level in LEVELS if value <= level), LEVELS[-1])
@@ -76,7 +77,7 @@ def _white(image, name):
     if white == LEVELS[-1]: _warn_dark(name, high)
     return white
 
-# %% ../nbs/04b_images.ipynb #e4e03156
+# %% ../nbs/04b_images.ipynb #2a59ac53
 def deep_levels(
     paths, # image files of one data set
     seed:int=0, # which of them are looked at
@@ -101,7 +102,7 @@ def _level(path):
             return own if own and own < LEVELS[-1] else _holding(_highest(image))
     except Exception: return None # `read_image` will say why
 
-# %% ../nbs/04b_images.ipynb #42452074
+# %% ../nbs/04b_images.ipynb #b9dd2309
 NOT_IMAGES = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"} # programs, stubs, drawings
 MISSING = dict.fromkeys((".heic", ".heif", ".hif"), ("HEIC", "pip install pillow-heif")) | {
     ".avif": ("AVIF", "pip install -U pillow")} # what some Pillows cannot read
@@ -124,7 +125,7 @@ def image_suffixes() -> set[str]: # in lower case, with their dot
     formats = set(image_formats()) | {"MPO"} # a JPEG with more than one picture
     return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
 
-# %% ../nbs/04b_images.ipynb #cb4b648c
+# %% ../nbs/04b_images.ipynb #436dc396
 def _check_file(path):
     "Raise `OSError` for what is no file with bytes in it."
     if path.is_dir(): raise OSError("it is a folder")
@@ -144,7 +145,7 @@ def _what_else(head):
         return "it is a PostScript or PDF document, not an image"
     return "its bytes are in no image format that is known"
 
-# %% ../nbs/04b_images.ipynb #e846d10c
+# %% ../nbs/04b_images.ipynb #dfcd83d4
 _turn = threading.Lock()
 
 @contextmanager
@@ -231,7 +232,7 @@ def read_image(
                       f"but its annotation says {size[1]}x{size[0]}")
     return tv_tensors.Image(torch.from_numpy(np.array(image)).movedim(-1, 0))
 
-# %% ../nbs/04b_images.ipynb #e56d447d
+# %% ../nbs/04b_images.ipynb #dd3c021e
 def image_files(
     names, # files, folders of which all images are taken, or patterns such as `photos/*.jpg`
     recursive:bool=False, # take the images of the folders' folders, too

@@ -10,7 +10,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-# %% ../nbs/04d_layouts.ipynb #38ffb7f2
+# %% ../nbs/04d_layouts.ipynb #768527b8
 SPLITS = dict(train=("train", "training"), val=("val", "valid", "validation"),
               test=("test", "testing"))
 _PLAIN = {"annotations", "instances", "labels", "result", "results", "coco", "default", "dataset"}
@@ -35,7 +35,7 @@ def _rank(path, names):
     if words.intersection(names) or inside: return 0 if inside and words <= _PLAIN else 2
     return None
 
-# %% ../nbs/04d_layouts.ipynb #a7ccba53
+# %% ../nbs/04d_layouts.ipynb #32f22d0d
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif",
                   ".heic", ".jp2"}
 
@@ -69,7 +69,7 @@ def _image_folders(root, path, names):
     flat = (place for place in (root, here) if _holds(place, IMAGE_SUFFIXES))
     return [*named, *bases[1:], here/"images", *flat]
 
-# %% ../nbs/04d_layouts.ipynb #33d1ae40
+# %% ../nbs/04d_layouts.ipynb #c715eb22
 def _choose(root, ranked, names, split):
     "The image folder and the JSON file of the best rank; a sentence if that is not clear."
     ranked = sorted((rank, path) for rank, path in ranked if rank is not None)
@@ -90,7 +90,7 @@ def _choose(root, ranked, names, split):
             "with --train-json and --train-images, --val-json and --val-images")
     return next((place, path) for path, place in found.items())
 
-# %% ../nbs/04d_layouts.ipynb #2038c3d5
+# %% ../nbs/04d_layouts.ipynb #21842e3e
 def _either(root, paths):
     "Two or three paths in words."
     return " or ".join(path.relative_to(root).as_posix() for path in islice(paths, 3))
@@ -112,7 +112,7 @@ def _find_whole_json(root):
     ranked = [(0 if _words(path.stem) <= _PLAIN else 1, path) for path in files]
     return _choose(root, ranked, (), None)
 
-# %% ../nbs/04d_layouts.ipynb #7bc71172
+# %% ../nbs/04d_layouts.ipynb #449fd6b0
 def _find_voc(root, names):
     "The images and the list, or the folder with XML files, of a split in Pascal VOC's format."
     beside = [inside for name in names if (inside := _child(root, name))]
@@ -134,7 +134,7 @@ def _find_whole_voc(root):
     images, xml = _child(root, "JPEGImages") or _child(root, "images"), _child(root, "Annotations")
     return (images, xml) if images and xml and _holds(xml, {".xml"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #abd86abe
+# %% ../nbs/04d_layouts.ipynb #f5162794
 def read_yaml(
     root:Path, # folder to look in
 ) -> tuple[Path|None,dict]: # the file, and what it says; `(None, {})` if there is none
@@ -155,7 +155,7 @@ def _yolo_labels(images):
         if Path(*parts).is_dir(): return Path(*parts)
     return images if _holds(images, {".txt"}) else None
 
-# %% ../nbs/04d_layouts.ipynb #36e332fa
+# %% ../nbs/04d_layouts.ipynb #a49fb96b
 def _find_yolo(root, names):
     "The images and the labels of a split in YOLO's format."
     path, content = read_yaml(root)
@@ -183,7 +183,7 @@ def _find_whole_yolo(root):
     there = images.is_dir() and labels.is_dir() and _holds(labels, {".txt"})
     return (images, labels) if there else None
 
-# %% ../nbs/04d_layouts.ipynb #fbf81109
+# %% ../nbs/04d_layouts.ipynb #55a154f5
 KNOWN = ("annotations/instances_train2017.json with train2017/ (COCO); "
          "train/_annotations.coco.json (Roboflow); "
          "annotations/instances_default.json with images/ (CVAT); "
@@ -211,7 +211,7 @@ def _missing(root, split, train):
     return (f"{what}{test}: hold back a part of the training images with --val-share 0.1, "
             "or name the files with --val-json and --val-images")
 
-# %% ../nbs/04d_layouts.ipynb #9cb7279c
+# %% ../nbs/04d_layouts.ipynb #f1d0a56e
 def find_coco(
     folder:str|Path, # of a data set, in one of the layouts of `KNOWN`
     split:str, # `"train"`, `"val"` or `"test"`

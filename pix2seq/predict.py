@@ -26,7 +26,7 @@ from .evaluation import coco_results
 from .images import deep_levels, image_files, read_image
 from .model_config import Pix2SeqConfig
 
-# %% ../nbs/13b_predict.ipynb #adf55c5f
+# %% ../nbs/13b_predict.ipynb #abadee4f
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
@@ -55,14 +55,14 @@ def known_ids(
         f"have the same image {again!r} in {annotations}")
     return ids
 
-# %% ../nbs/13b_predict.ipynb #7e0b4a50
+# %% ../nbs/13b_predict.ipynb #dacaa891
 def _plain(name):
     "A path as one form of Unicode, with slashes."
     return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
 
 def _text(name):
     "A path as it reads where file names are UTF-8, whatever the locale."
-    return os.fsencode(name).decode("utf-8", "surrogateescape")
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 def _folded(name):
     "A path but for capitals and percent-encoding."
@@ -77,7 +77,7 @@ def _one_id(file, rows, form):
     same = [row for row in ends if len(row["file_name"]) == longest] or same
     return same[0]["id"] if len(same) == 1 else None
 
-# %% ../nbs/13b_predict.ipynb #e05fe1e8
+# %% ../nbs/13b_predict.ipynb #49f2f140
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
@@ -100,12 +100,12 @@ def _say(text):
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
-# %% ../nbs/13b_predict.ipynb #895b6482
+# %% ../nbs/13b_predict.ipynb #e604678e
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
     try:
         found = json.loads(Path(annotations).read_text(encoding="utf-8-sig"))
-        images = [dict(id=row["id"], file_name=row["file_name"]) for row in found["images"]]
+        images = [dict(id=row["id"], file_name=str(row["file_name"])) for row in found["images"]]
     except (ValueError, KeyError, TypeError) as e: raise ValueError(
         f"{annotations} is no COCO-format file with images: {type(e).__name__}: {e}") from e
     classes = class_ids(config, found.get("categories", []), annotations)
@@ -131,7 +131,7 @@ def save_picture(
     figure.savefig(part, dpi=100, format="png")
     os.replace(part, path)
 
-# %% ../nbs/13b_predict.ipynb #27c634e7
+# %% ../nbs/13b_predict.ipynb #8def64a5
 def picture_names(
     names:list[Path], # relative paths of images
 ) -> list[Path]: # of their pictures, all different
@@ -161,7 +161,7 @@ def _inputs(paths, out, recursive):
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
 
-# %% ../nbs/13b_predict.ipynb #8c44f3be
+# %% ../nbs/13b_predict.ipynb #d210dd5d
 @contextmanager
 def growing_results(
     folder:Path, # where

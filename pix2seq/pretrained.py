@@ -7,6 +7,7 @@ __all__ = ['Found', 'find_model', 'load_model']
 
 # %% ../nbs/11d_pretrained.ipynb #d85148aa
 import difflib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def find_model(
 ) -> Found: # what it means
     """Decide what a name means, from its form and the disk alone. Raises `ValueError` if there is
     none, and `FileNotFoundError` with near matches."""
-    if not isinstance(name, (str, Path)) or not str(name).strip():
+    if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
         raise ValueError(f"a model has a name, such as 'digits', or a folder; this is {name!r}")
     if str(name) in bundled_weights(): return Found("saved", bundled_weights()[str(name)])
     path = Path(name).expanduser()
