@@ -58,7 +58,7 @@ def show_cost(
     state, activations = cost["state_bytes"]/2**30, cost["activation_bytes"]/2**30
     return "\n".join([
         f"images      {cost['images']:,} to train on, {cost['evaluated']:,} to validate on",
-        f"updates     {cost['steps']:,}, that is {cost['epochs']:.3g} passes over the images",
+        f"updates     {cost['steps']:,}", f"epochs      {cost['epochs']:.3g}",
         f"tokens      {cost['tokens']:,}", f"parameters  {cost['parameters']:,}",
         f"memory      {state:.2f} GiB for weights, gradients and AdamW, {activations:.2f} GiB for "
         "activations, on each process",
