@@ -125,9 +125,9 @@ def _lists(path):
     source = _JSONFile(path)
     try: yield from source.lists()
     except (ValueError, RecursionError) as e:
-        if source.text.startswith("version https://git-lfs"):
-            e = 'it is a Git-LFS pointer to the file; run "git lfs pull" there'
-        raise ValueError(f"{path} is not valid JSON: {e}") from None
+        pointer = source.text.startswith("version https://git-lfs")
+        why = 'it is a Git-LFS pointer to the file; run "git lfs pull" there' if pointer else e
+        raise ValueError(f"{path} is not valid JSON: {why}") from None
     finally:
         source.file.close()
         source.progress.close()

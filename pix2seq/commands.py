@@ -30,7 +30,7 @@ from fastcore.docments import docments
 from . import __version__
 from .model_config import Pix2SeqConfig
 from .recipes import RECIPES, from_recipe
-from .train_config import TrainConfig, check_given
+from .train_config import TrainConfig, check_given, without_rivals
 
 # %% ../nbs/21_commands.ipynb #22af4f2b
 def _value(text):
@@ -202,6 +202,7 @@ def parse(
     if function.check: function.check({name for name in found if name != "config"})
     if file := found.pop("config", None):
         from_file = _read(make_parser(function, False), _read_config(function, file), options)
+        if function.rivals: from_file = function.rivals(from_file, found)
         found = from_file | found
     return found
 
@@ -259,6 +260,7 @@ def _one_line(message, category, filename, lineno, file=None, line=None):
 def command(
     record:type|None=None, # a dataclass whose fields become options, too
     check:Callable[[set[str]],None]|None=None, # refuses options that exclude each other, by name
+    rivals:Callable[[dict,dict],dict]|None=None, # drops options of a file that others replace
     note:str="", # last lines of the help
     **groups:str, # title of a group: the names of its options
 ) -> Callable:
@@ -266,13 +268,13 @@ def command(
     def decorate(function):
         titles = {title.replace("_", " "): names for title, names in groups.items()}
         function.record, function.check, function.groups = record, check, titles
-        function.note = note
+        function.rivals, function.note = rivals, note
         function.main = partial(run, function)
         return function
     return decorate
 
 # %% ../nbs/21_commands.ipynb #9b2a2968
-@command(TrainConfig, check_given, note="recipes: " + ", ".join(RECIPES))
+@command(TrainConfig, check_given, without_rivals, note="recipes: " + ", ".join(RECIPES))
 def pix2seq_train(
     recipe:str="digits", # a run by name, which sets the defaults of all other options
     dry_run:bool=False, # print what the run would read and cost, and stop

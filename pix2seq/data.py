@@ -8,7 +8,6 @@ __all__ = ['CocoDataset', 'opened', 'limits', 'check_trainable', 'split_off', 'S
 # %% ../nbs/05_data.ipynb #738bb285
 import copy
 import ctypes
-import os
 import warnings
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
 from .native import NativeDecoder
 from .sampling import Choice, slot_mask
-from .step import WINDOW, Int8Linear, OneDnnLinear, PackedDecoder, PlainLinear, linear_kind, memory_length, set_aside
+from .step import WINDOW, Int8Linear, PackedDecoder, PlainLinear, linear_kind, memory_length, set_aside
 
 # %% ../nbs/10d_engine.ipynb #7aaede1f
 def fold_batch_norms(

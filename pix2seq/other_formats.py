@@ -10,7 +10,6 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 

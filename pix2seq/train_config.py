@@ -8,6 +8,7 @@ __all__ = ['INSTEAD', 'DataConfig', 'SequenceConfig', 'OptimConfig', 'TrainConfi
 
 # %% ../nbs/11b_train_config.ipynb #ac433620
 from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 # %% ../nbs/11b_train_config.ipynb #04e9424c
 @dataclass
@@ -34,7 +35,7 @@ class DataConfig:
 class SequenceConfig:
     "What the model is asked to say."
     sequences:int=1                  # sequences for each image, each with its own order and noise
-    order:str="random"               # of the objects: "random", "area", "distance" or "given"
+    order:Literal["random","area","distance","given"]="random"  # of the objects in a sequence
     noise:bool=True                  # fill sequences up with noise objects
     corrupt:bool=True                # corrupt the classes that the decoder reads
     class_weight:float=2.0           # weight of a real object's class; 1 as published
@@ -66,19 +67,19 @@ class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     "A whole run: its model, its machine, and what it leaves behind."
     out:str="runs/digits"            # run folder
     preset:str|None=None             # the model, see PRESETS; "digits" where no weights are given
-    model:dict|None=None             # fields of Pix2SeqConfig set otherwise than in the preset
+    model:dict|None=None             # fields of Pix2SeqConfig, such as decoder_layers=2 dropout=0
     weights:str|None=None            # start from a saved model: "digits", a folder or a hub id
     fresh:bool=False                 # move another run that the folder holds aside
     imagenet:bool=False              # start the ResNet from torchvision's ImageNet weights
     device:str|None=None             # "cpu", "cuda" or "mps"; by default whatever is fastest here
-    mixed_precision:str="no"         # "no", "bf16" or "fp16"
+    mixed_precision:Literal["no","bf16","fp16"]="no"  # half of the bits for most of the work
     compile:bool=False               # compile the model with torch.compile
     sync_batchnorm:bool=True         # one batch norm over all GPUs
     seed:int=0                       # of all that is random
     log_every:int=20                 # updates between lines of metrics
     eval_every:int=500               # updates between evaluations; 0 for one at the end only
     eval_images:int=500              # images of the last evaluation; those on the way take a fifth
-    coco_backend:str="pycocotools"   # or "faster_coco_eval": the same figures in less time
+    coco_backend:Literal["pycocotools","faster_coco_eval"]="pycocotools"  # the latter is faster
     save_every:int=500               # updates between checkpoints
     keep:int=2                       # checkpoints to keep
     trackers:str=""                  # "tensorboard", "wandb" or both, with a comma between
@@ -144,13 +145,12 @@ def _check_numbers(c):
 # %% ../nbs/11b_train_config.ipynb #07d489e7
 def _check_choices(c):
     "Refuse words that are none of the known ones."
-    known = dict(order=("random", "area", "distance", "given"),
-                 mixed_precision=("no", "bf16", "fp16"),
-                 coco_backend=("pycocotools", "faster_coco_eval"))
-    for name, words in known.items():
+    kinds = get_type_hints(TrainConfig)
+    choices = {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
+    for name, words in choices.items():
         if getattr(c, name) not in words:
-            choices = ", ".join(map(repr, words[:-1]))
-            raise ValueError(f"{name} must be {choices} or {words[-1]!r}, not {getattr(c, name)!r}")
+            others = ", ".join(map(repr, words[:-1]))
+            raise ValueError(f"{name} must be {others} or {words[-1]!r}, not {getattr(c, name)!r}")
     kind, _, number = (c.device or "cpu").partition(":")
     if kind not in ("cpu", "cuda", "mps"):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'mps', not {c.device!r}")

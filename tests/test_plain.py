@@ -141,8 +141,7 @@ def test_help(script, tmp_path):
 
 @pytest.mark.parametrize("module, heavy", [
     ("commands", ["torch", "numpy", "matplotlib"]),
-    ("detector", ["matplotlib.pyplot", "accelerate", "pycocotools",
-                  "torchvision.models.detection"]),
+    ("detector", ["matplotlib.pyplot", "accelerate", "pycocotools", "IPython"]),
 ])
 def test_imports_what_it_needs(module, heavy, tmp_path):
     code = f"import sys, pix2seq.{module}; print([m for m in {heavy!r} if m in sys.modules])"
