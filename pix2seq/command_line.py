@@ -247,6 +247,7 @@ def _is_answer(error):
 def _fail(function, error, status):
     "Say it in one line."
     text = str(error) or type(error).__name__
+    if isinstance(error, UnicodeEncodeError): text += "; set PYTHONUTF8=1 in the environment"
     print(f"{function.__name__}: {text}", file=sys.stderr)
     return status
 
