@@ -112,7 +112,9 @@ def make_parser(
 ) -> argparse.ArgumentParser:
     "A parser whose options are the parameters; what is not given does not appear in the result."
     name = function.__name__
-    usage = " ".join([name, *map(str.upper, _nameless(function)), "[--option value ...]"])
+    words = {word: f"[{word.upper()} ...]" if default == () else word.upper()
+             for word, _, default, *_ in _options(function) if word in _nameless(function)}
+    usage = " ".join([name, *words.values(), "[--option value ...]"])
     parser = _Parser(name, usage, function.__doc__, function.note, allow_abbrev=False,
                      add_help=False)
     groups = {}
@@ -126,7 +128,7 @@ def make_parser(
 def _add(group, name, kind, default, told):
     "One option, or an argument without a name where the default is missing or `()`."
     how = _how(kind)
-    known = default not in (None, "", False, Parameter.empty, ())
+    known = default is not False and default not in (None, "", Parameter.empty, ())
     told = (told + (f" (default: {default})" if known else "")).replace("%", "%%")
     if default is Parameter.empty:
         if "choices" not in how: how["metavar"] = name

@@ -21,7 +21,7 @@ from .train_config import TrainConfig, check_given, without_rivals
 @command(TrainConfig, check_given, without_rivals, note="recipes: " + ", ".join(RECIPES))
 def pix2seq_train(
     recipe:str="digits", # a run by name, which sets the defaults of all other options
-    dry_run:bool=False, # print what the run would read and cost, and stop
+    dry_run:bool=False, # make two updates, print what the run would read and cost, keep nothing
     **options, # fields of `TrainConfig`
 ):
     "Train a detector: the embedded digits by default, any COCO-format data set with --data."
@@ -75,6 +75,8 @@ def _open(data, images, annotations, split, limit, by_name, shape):
     from pix2seq.digits import DigitScenes
     if bool(images) != bool(annotations): raise ValueError(
         "--images and --annotations go together: give both, or --data alone")
+    if by_name and not (images or data):
+        raise ValueError("--by-name has no effect on the embedded digits: give --data")
     if not (images or data): return DigitScenes(split, limit or 500, min(shape.image_size))
     classes = (shape.category_ids, shape.class_names, by_name) if shape else ()
     dataset = (CocoDataset(images, annotations, *classes) if images
@@ -102,7 +104,8 @@ def _print_figures(figures, images, classes):
 # %% ../nbs/21_commands.ipynb #3eaa7c95
 @command(
     check=apart(("data", "images annotations"), ("images", "split"),
-                ("detections", "weights limit seed top_p stop int8 dtype device out_detections")),
+                ("detections", "weights batch_size top_p max_objects stop dtype int8 device "
+                               "workers seed by_name out_detections")),
     data="data images annotations split limit by_name",
     reading="weights batch_size top_p max_objects stop dtype int8 device workers seed",
     results="detections max_dets by_class coco_backend out out_detections",
@@ -112,18 +115,18 @@ def pix2seq_eval(
     data:str|None=None, # folder of a data set; by default the embedded digits
     images:str|None=None, # or the folder of the images, with --annotations
     annotations:str|None=None, # and their file in COCO's format
-    split:str="val", # part of the data set in --data
+    split:str="val", # train, val or test, of the folder in --data
     limit:int|None=None, # read only so many images; by default all, and 500 of the digits
     by_name:bool=False, # match the data's classes with the model's by name, whatever their ids
     batch_size:int=32, # images read side by side
-    top_p:float=0.4, # nucleus of the sampling
+    top_p:float=0.4, # sample from the likeliest tokens that together have this probability
     max_objects:int|None=None, # most objects to read from an image; by default as in training
-    stop:Literal["done","never"]="done", # when an image has no more objects, or never, as published
+    stop:Literal["done","never"]="done", # when no object is left; or never, as published
     dtype:Literal["float32","bfloat16","float16"]="float32", # precision
     int8:bool=False, # 8-bit weights in the decoder, on a CPU
     device:str|None=None, # cpu, cuda, cuda:1; by default a GPU if there is one
     workers:int=0, # processes that load images
-    seed:int=0, # of the sampling
+    seed:int=0, # seed of the sampling
     detections:str|None=None, # judge these results in COCO's format, instead of reading images
     max_dets:int=100, # most detections of an image that count
     by_class:bool=False, # also the AP of each class
@@ -158,15 +161,15 @@ def pix2seq_eval(
 def pix2seq_predict(
     images:list[str], # image files, folders, or patterns such as "photos/*.jpg"
     recursive:bool=False, # also the folders inside a folder
-    annotations:str|None=None, # COCO-format file that knows the images' ids
-    max_pixels:int|None=None, # largest image; by default Pillow's limit
-    levels:int|None=None, # what is white in deep images, such as 4095; by default by the data
+    annotations:str|None=None, # COCO-format file that gives images and classes their ids
+    max_pixels:int|None=None, # most pixels (width x height) of an image; by default Pillow's limit
+    levels:int|None=None, # value that is white in 16-bit images, such as 4095; by default estimated
     weights:str="digits", # "digits", a folder, a published name or a hub id
     max_objects:int|None=None, # most objects to read from an image; by default as in training
-    stop:Literal["done","never"]="done", # when an image has no more objects, or never, as published
+    stop:Literal["done","never"]="done", # when no object is left; or never, as published
     int8:bool=False, # 8-bit weights in the decoder, on a CPU
     device:str|None=None, # cpu, cuda, cuda:1; by default a GPU if there is one
-    seed:int=0, # of the sampling
+    seed:int=0, # seed of the sampling
     out:str="found", # folder for the pictures and detections.json
     threshold:float=0.5, # least score of an object that is drawn; detections.json has all
     dry_run:bool=False, # print what would be read and how much memory that takes, and stop
@@ -217,7 +220,7 @@ def pix2seq_coco(
 def pix2seq_convert(
     checkpoint:str, # a published name such as coco-resnet50-640, or a TensorFlow checkpoint
     out:str="official", # folder to write, made if absent; it must be empty
-    preset:str|None=None, # resnet50-dc5 or resnet101-dc5, which the shapes do not show
+    preset:str|None=None, # only for resnet50-dc5 and resnet101-dc5, which shapes do not tell apart
     image_size:list[int]|None=None, # height and width of the canvas, or one number for both
 ):
     "Make a published TensorFlow checkpoint a model of this library."
@@ -251,8 +254,8 @@ def pix2seq_bench(
     size:int=640, # height and width of the images
     batches:str="1,4", # images side by side, with commas
     objects:int=100, # objects to read from an image
-    rounds:int=5, # counted calls of each
-    threads:int=0, # of the processor; 0 leaves them as they are
+    rounds:int=5, # timed calls of each
+    threads:int=0, # processor threads; 0 for PyTorch's default
     device:str="cpu", # where to compute: cpu, cuda, cuda:1
     out:str|None=None, # JSON file for what was measured; a picture is put beside it
     dry_run:bool=False, # print what would be measured and the memory of a reading, and stop

@@ -87,7 +87,8 @@ def _choose(root, ranked, names, split):
     if len(found) > 1:
         raise ValueError(
             f"{_either(root, found)} could be meant in {root}: leave one there, or name the files "
-            "with --train-json and --train-images, --val-json and --val-images")
+            "with --train-json and --train-images, --val-json and --val-images; "
+            "to evaluate, with --images and --annotations")
     return next((place, path) for path, place in found.items())
 
 # %% ../nbs/04d_layouts.ipynb #21842e3e
@@ -209,7 +210,8 @@ def _missing(root, split, train):
     if split != "val": return what
     test = " (the test split is not used for it unasked)" if _find_split(root, "test") else ""
     return (f"{what}{test}: hold back a part of the training images with --val-share 0.1, "
-            "or name the files with --val-json and --val-images")
+            "or name the files with --val-json and --val-images; "
+            "to evaluate, with --images and --annotations")
 
 # %% ../nbs/04d_layouts.ipynb #f1d0a56e
 def find_coco(
