@@ -29,7 +29,7 @@ from fastcore.basics import patch
 from huggingface_hub.constants import HF_HOME
 from tqdm import tqdm
 
-from .model import Pix2Seq
+from .model import Pix2Seq, check_weights, one_line
 from .model_config import PRESETS, Pix2SeqConfig
 
 # %% ../nbs/11c_official.ipynb #60a6b789
@@ -38,12 +38,13 @@ def _masked(crc):
     return (((crc >> 15) | (crc << 17)) + 0xa282ead8) & 0xffffffff
 
 def _varints(data, at, count):
-    "So many numbers, and where they end."
+    "So many numbers of at most 64 bits, and where they end."
     numbers = []
     for _ in range(count):
         number = shift = 0
         while True:
             if at >= len(data): raise ValueError("it ends within a number")
+            if shift > 63: raise ValueError("a number has more than 64 bits")
             byte, at = data[at], at + 1
             number, shift = number | (byte & 127) << shift, shift + 7
             if byte < 128: break                                # the high bit says that more follow
@@ -51,6 +52,8 @@ def _varints(data, at, count):
     return numbers, at
 
 # %% ../nbs/11c_official.ipynb #89657eab
+_LONGEST = 1 << 10 # bytes of a key or of a value
+
 def _block(data, offset, size):
     "Of a LevelDB table: pairs of key and value."
     block = data[offset:offset + size + 5]
@@ -60,8 +63,13 @@ def _block(data, offset, size):
     if block[size]: raise ValueError("it is compressed, which TensorFlow's are not")
     restarts = int.from_bytes(block[size - 4:size], "little")    # points where a search may begin
     end, key, at = size - 4 - 4*restarts, b"", 0
+    if end < 0: raise ValueError("a block is cut off")
     while at < end:
         (shared, fresh, length), at = _varints(block, at, 3)
+        if shared > len(key) or at + fresh + length > end:
+            raise ValueError("a row is longer than its block")
+        if max(shared + fresh, length) > _LONGEST:
+            raise ValueError(f"a key or a value has more than {_LONGEST} bytes")
         key = key[:shared] + block[at:at + fresh]
         at += fresh + length
         yield key, block[at - length:at]
@@ -87,43 +95,99 @@ def _message(data):
             value, at = data[at:at + size], at + size
         elif tag & 7 == 5: value, at = int.from_bytes(data[at:at + 4], "little"), at + 4
         else: raise ValueError("it holds a value of an unknown kind")
+        if at > len(data): raise ValueError("it ends within a value")
         found.setdefault(tag >> 3, []).append(value)
     return found
+
+def _number(message, field):
+    "A field that is a number; zeros are left out."
+    value = message.get(field, [0])[0]
+    if not isinstance(value, int): raise ValueError("it has bytes where a number belongs")
+    return value
+
+def _messages(message, field):
+    "The messages in a field."
+    values = message.get(field, [])
+    if not all(isinstance(value, bytes) for value in values):
+        raise ValueError("it has a number where a message belongs")
+    return map(_message, values)
 
 def _entry(data):
     "What a row of the table says about a variable."
     message = _message(data)
-    dtype, shard, offset, size, crc = (message.get(field, [0])[0] for field in (1, 3, 4, 5, 6))
-    sides = _message(message.get(2, [b""])[0]).get(2, [])        # each side is a message of its own
-    shape = tuple(_message(side).get(1, [0])[0] for side in sides)
-    return Entry(dtype, shape, shard, offset, size, crc)
+    dtype, shard, offset, size, crc = (_number(message, field) for field in (1, 3, 4, 5, 6))
+    shape = next(_messages(message, 2), {})                      # each side is a message of its own
+    sides = tuple(_number(side, 1) for side in _messages(shape, 2))
+    return Entry(dtype, sides, shard, offset, size, crc)
+
+# %% ../nbs/11c_official.ipynb #b9be6195
+_MOST_ROWS, _MOST_SHARDS, _MOST_BYTES = 100_000, 99_999, 1 << 24 # of an index
+_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
+_STRING = 7
+
+def _rows_of(data):
+    "All rows of a table, in order."
+    (_, _, *table), _ = _varints(data[-48:], 0, 4)
+    rows, last, room = {}, None, len(data)
+    for _, place in _block(data, *table):
+        (offset, size), _ = _varints(place, 0, 2)
+        room -= size + 5
+        if room < 0: raise ValueError("its blocks are larger than the file")
+        for key, value in _block(data, offset, size):
+            if last is not None and key <= last: raise ValueError("its keys are not in order")
+            rows[key], last = value, key
+            if len(rows) > _MOST_ROWS: raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
+    return rows
+
+def _check_entry(key, entry, shards):
+    "A variable has a name that can be printed, a shard, and as many bytes as its shape."
+    if not key.isprintable(): raise ValueError(f"the key {key!r} cannot be printed")
+    if entry.shard >= shards: raise ValueError(f"{key} is in shard {entry.shard} of {shards}")
+    if len(entry.shape) > 32: raise ValueError(f"{key} has {len(entry.shape)} axes")
+    size, count = entry.size, prod(entry.shape)
+    wide = np.dtype(_DTYPES[entry.dtype]).itemsize if entry.dtype in _DTYPES else None
+    if (wide and count*wide != size) or (entry.dtype == _STRING and count > size):
+        raise ValueError(f"{key} has the shape {list(entry.shape)} and {size:,} bytes")
 
 # %% ../nbs/11c_official.ipynb #f520d0a7
+def _parse_index(data):
+    "Number of shards and variables by key."
+    if data[-8:] != bytes.fromhex("57fb808b247547db"):
+        raise ValueError("it does not end with LevelDB's mark")
+    rows = _rows_of(data)
+    header = _message(rows.pop(b"", b""))
+    if 1 not in header or _number(header, 2):
+        raise ValueError("it has no header, or one for another order of bytes")
+    shards = _number(header, 1)
+    if not 1 <= shards <= _MOST_SHARDS:
+        raise ValueError(f"it speaks of {shards} shards; expected 1 to {_MOST_SHARDS}")
+    entries = {key.decode(): _entry(value) for key, value in rows.items()}
+    for key, entry in entries.items(): _check_entry(key, entry, shards)
+    return shards, entries
+
 def read_index(
     file:Path, # `….index`
 ) -> tuple[int,dict[str,Entry]]: # number of shards, and the variables by key
     "The table of a checkpoint's variables. Raises `ValueError` if it is not a whole one."
-    data, rows = file.read_bytes(), {}
     try:
-        if data[-8:] != bytes.fromhex("57fb808b247547db"):
-            raise ValueError("it does not end with LevelDB's mark")
-        (_, _, *table), _ = _varints(data[-48:], 0, 4)
-        for _, place in _block(data, *table): rows |= _block(data, *_varints(place, 0, 2)[0])
-        header = _message(rows.pop(b"", b""))
-        entries = {key.decode(): _entry(value) for key, value in rows.items()}
-        if 1 not in header or header.get(2, [0]) != [0]:
-            raise ValueError("it has no header, or one for another order of bytes")
-        return header[1][0], entries
-    except (ValueError, TypeError) as e:
+        if (size := file.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes; expected at most {_MOST_BYTES:,}")
+        return _parse_index(file.read_bytes())
+    except ValueError as e:
         raise ValueError(f"{file} is not a whole index of a TensorFlow checkpoint: {e}") from e
 
 # %% ../nbs/11c_official.ipynb #e3a7ab6f
+def _named_in(state):
+    "The newest checkpoint, as a file `checkpoint` names it; None if it names none."
+    with state.open("rb") as file: text = file.read(1 << 16).decode(errors="replace")
+    found = re.search(r'^model_checkpoint_path: "([^"\n]+)"', text, re.M)
+    name = Path(found[1]).name if found else ""
+    return name if name.isprintable() and name else None
+
 def _newest_prefix(folder):
     "The prefix of a folder's newest or only checkpoint."
     state, indexes = folder/"checkpoint", sorted(folder.glob("*.index"))
-    text = state.read_text() if state.is_file() else ""
-    if newest := re.search(r'^model_checkpoint_path: "(.+)"', text, re.M):
-        return folder/Path(newest[1]).name
+    if state.is_file() and (newest := _named_in(state)): return folder/newest
     if len(indexes) == 1: return indexes[0].with_suffix("")
     raise FileNotFoundError(f"{folder} holds no TensorFlow checkpoint, or several: expected a file "
                             "'checkpoint' that names the newest, or a single .index file")
@@ -140,9 +204,6 @@ def checkpoint_prefix(
     return prefix
 
 # %% ../nbs/11c_official.ipynb #0c60af5a
-_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
-_STRING = 7
-
 def _checksum(entry, data):
     "As TensorFlow computes it."
     if entry.dtype != _STRING: return google_crc32c.value(data)
@@ -160,16 +221,20 @@ class TensorFlowCheckpoint:
         self.prefix = checkpoint_prefix(path)
         count, self.entries = read_index(Path(f"{self.prefix}.index"))
         self.shards = [Path(f"{self.prefix}.data-{i:05d}-of-{count:05d}") for i in range(count)]
-        for i, shard in enumerate(self.shards): self._check_length(i, shard)
+        ends, used = [0]*count, [0]*count
+        for entry in self.entries.values():
+            ends[entry.shard] = max(ends[entry.shard], entry.offset + entry.size)
+            used[entry.shard] += entry.size
+        for shard in zip(self.shards, ends, used): self._check_length(*shard)
 
-    def _check_length(self, i, shard):
+    def _check_length(self, shard, end, used):
         "A shard is there, and as long as the table says."
         if not shard.is_file():
             said = f"{shard} does not exist, but {self.prefix.name}.index speaks of it"
             raise FileNotFoundError(said)
-        ends = [e.offset + e.size for e in self.entries.values() if e.shard == i]
-        end, size = max(ends, default=0), shard.stat().st_size
+        size = shard.stat().st_size
         if size < end: raise ValueError(f"{shard} is cut off: it has {size:,} of {end:,} bytes")
+        if size < used: raise ValueError(f"{shard} has {size:,} bytes for variables of {used:,}")
 
     def read(self,
         key:str, # of a variable
@@ -533,7 +598,8 @@ def _read_weights(checkpoint, names):
     for key in checkpoint.entries:
         if key not in names: checkpoint.read(key)
         else:
-            value = np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C")
+            with np.errstate(over="ignore"): # what is beyond float32 is found, and refused, later
+                value = np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C")
             weights[names[key]] = torch.from_numpy(value)
     return weights
 
@@ -550,9 +616,17 @@ def _heads(name, shape):
 
 def _fits(config, name, shape, own):
     "Does a published shape become ours, with as many heads?"
+    if 0 in shape: return False
     heads = config.decoder_heads if name.startswith("decoder.") else config.encoder_heads
     ours = as_weight(name, np.broadcast_to(np.float32(0), shape)).shape
     return ours == tuple(own.shape) and set(_heads(name, shape)) <= {heads}
+
+def _check_kinds(variables, names, source):
+    "`ValueError` for a variable of the model that has no fractions."
+    for key in names:
+        if variables[key].dtype in (1, 2, 19): continue
+        raise ValueError(f"{key} in {source} is of TensorFlow's type {variables[key].dtype}; "
+                         "expected floating point")
 
 def _compare(model, shapes, left_over, source):
     "`ValueError` if the checkpoint's variables are not the model's."
@@ -583,10 +657,14 @@ def from_official(cls:Pix2Seq,
     folder = "/".join(source.absolute().parts[-3:-1])
     try: config = official_config(shapes, folder, preset, image_size, **given)
     except KeyError as e: raise _unfit(source, [published_name(e.args[0])], left_over) from None
+    except ValueError as e: raise ValueError(f"{source}: {e}") from e
     with torch.device("meta"): model = cls(config)
     _compare(model, shapes, left_over, source)
-    counts = {name: torch.tensor(0) for name in model.state_dict().keys() - _own_variables(model)}
-    model.load_state_dict(_read_weights(checkpoint, names) | counts, assign=True)
+    _check_kinds(variables, [key for key, ours in names.items() if ours], source)
+    own, weights = model.state_dict(), _read_weights(checkpoint, names)
+    weights |= {name: torch.tensor(0) for name in own.keys() - _own_variables(model)}
+    check_weights(own, weights, str(source))
+    model.load_state_dict(weights, assign=True)
     return model.to(map_location).eval()
 
 # %% ../nbs/11c_official.ipynb #b5378605
