@@ -10,16 +10,23 @@ __all__ = ['NAMES', 'OFFICIAL', 'Entry', 'read_index', 'checkpoint_prefix', 'Ten
 # %% ../nbs/11c_official.ipynb #83c88baa
 import base64
 import difflib
+import json
 import os
 import re
 import shutil
+import threading
 import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from http.client import HTTPException
 from math import prod
 from pathlib import Path
+from ssl import SSLError
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import google_crc32c
@@ -120,7 +127,7 @@ def _entry(data):
     sides = tuple(_number(side, 1) for side in _messages(shape, 2))
     return Entry(dtype, sides, shard, offset, size, crc)
 
-# %% ../nbs/11c_official.ipynb #b9be6195
+# %% ../nbs/11c_official.ipynb #e10543b4
 _MOST_ROWS, _MOST_SHARDS, _MOST_BYTES = 100_000, 99_999, 1 << 24 # of an index
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
 _STRING = 7
@@ -469,31 +476,143 @@ OFFICIAL = {f"{data}-{model}-{size}": place.format(folder, size, size)
             for model, folder in _FOLDERS.items() for size in sizes}
 OFFICIAL |= {f"multitask-vit_b-{n}": f"multi_task/ckpt/vit_b_{n}x{n}" for n in (640, 1024)}
 
-# %% ../nbs/11c_official.ipynb #1367cdd2
+# %% ../nbs/11c_official.ipynb #3a9e03cc
+class _Notes(NamedTuple):
+    "What a server said about a file."
+    url:str # where it is
+    size:int # its bytes
+    tag:str|None # its version; None if it has none that a server can compare
+    crc:int|None # its checksum; None if the server promised none
+
+def _notes_of(part):
+    "Where they are kept."
+    return part.with_name(part.name + ".json")
+
+def _begun(part, url):
+    "Notes and bytes of a download that broke off; None and zero if it has to begin."
+    notes = _notes_of(part)
+    if part.is_symlink() or notes.is_symlink():
+        raise FileExistsError(f"{part} is a link, and nothing is written through it: move it away")
+    if not part.exists(): return None, 0
+    if not part.is_file() or not notes.is_file():
+        raise FileExistsError(f"{part} was not begun by this command, and stays: move it away")
+    try: known = _Notes(**json.loads(notes.read_text(encoding="utf-8")))
+    except (ValueError, TypeError): return None, 0
+    here = part.stat().st_size
+    fits = known.url == url and isinstance(known.size, int) and here <= known.size
+    return (known, here) if fits else (None, 0)
+
+def _forget(part):
+    "Throw away what was fetched."
+    for file in (part, _notes_of(part)): file.unlink(missing_ok=True)
+
+def _open_own(file, mode):
+    "Open a file to write, but not through a link, not even one that was made a moment ago."
+    def opener(name, flags): return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return open(file, mode, opener=opener)
+
+# %% ../nbs/11c_official.ipynb #110162b9
 def _promised(headers):
     "The checksum that Google's storage gives with a file; None from other servers."
     parts = ",".join(headers.get_all("x-goog-hash", [])).replace(" ", "").split(",")
     found = [part[len("crc32c="):] for part in parts if part.startswith("crc32c=")]
-    return int.from_bytes(base64.b64decode(found[0]), "big") if found else None
+    try: return int.from_bytes(base64.b64decode(found[0]), "big") if found else None
+    except ValueError: return None
 
-def _fetch_rest(url, part):
+def _version(headers):
+    "What a server calls this version of a file if it can compare it; else when it was changed."
+    tag = headers.get("ETag") or ""
+    if not tag.startswith('"'): tag = headers.get("Last-Modified") or ""
+    return tag if tag and tag.isascii() and tag.isprintable() and len(tag) < 200 else None
+
+def _whole_number(text):
+    "Of digits alone; None for anything else."
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else None
+
+def _announced(answer, url):
+    "Notes on a file and the place where an answer begins; `URLError` if it is not the file."
+    if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+        raise URLError("a web page came instead of the file: is there a login, or a proxy?")
+    if (packed := answer.headers.get("Content-Encoding", "identity")) != "identity":
+        raise URLError(f"it sends the file packed, as {one_line(packed)}")
+    size, start = _whole_number(answer.headers.get("Content-Length")), 0
+    if size is None: raise URLError("it does not say how long the file is")
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})",
+                             answer.headers.get("Content-Range", ""))
+        start, size = map(int, found.groups()) if found else (-1, size)
+    if size == 0: raise URLError("it says that the file is empty")
+    return _Notes(url, size, _version(answer.headers), _promised(answer.headers)), start
+
+# %% ../nbs/11c_official.ipynb #f7594705
+_PATIENCE, _SLOWEST = 60., 1 << 16 # seconds until an answer; bytes that must come in that time
+
+def _in_time(call):
+    "What a call returns, if it does so in time; a server may send a letter of its answer a minute."
+    done = Future()
+    def run():
+        try: done.set_result(call())
+        except BaseException as e: done.set_exception(e)
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([done], _PATIENCE).done: raise TimeoutError(f"no answer in {_PATIENCE:g} seconds")
+    return done.result()
+
+def _ask(url, part, known, start):
+    "The answer of a server, from this byte on if the file is still the same."
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and known.tag: headers["If-Range"] = str(known.tag)
+    try: return _in_time(lambda: urlopen(Request(url, headers=headers), timeout=30))
+    except HTTPError as e:
+        if e.code != 416: raise
+        _forget(part)                                   # what is there is no beginning of that file
+        raise ConnectionError("what had come is no part of the file that is there now") from e
+
+# %% ../nbs/11c_official.ipynb #1367cdd2
+def _fetch_rest(url, part, most=None):
     "Append what is missing to `part`, and give the checksum that the whole must have."
-    start = part.stat().st_size if part.exists() else 0
-    asked = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urlopen(asked, timeout=30) as answer:
-        if answer.status != 206: start = 0                       # the server begins again
-        if "Content-Length" not in answer.headers:
-            raise URLError("it does not say how long the file is")
-        total = start + int(answer.headers["Content-Length"])
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=url.split("/")[-1])
-        with part.open("ab" if start else "wb") as file, bar:
-            while bar.n < total:
-                chunk = answer.read(1 << 20)
-                lack = f"{total - bar.n:,} of {total:,} bytes are missing"
-                if not chunk: raise ConnectionError(lack)
-                _store(chunk, file, f"{url} cannot be stored in {part.parent}, {lack}")
-                bar.update(len(chunk))
-        return _promised(answer.headers)
+    known, start = _begun(part, url)
+    if known and start == known.size: return known.crc      # only its name was missing
+    with _ask(url, part, known, start) as answer:
+        notes, begins = _announced(answer, url)
+        if answer.status == 206 and not (begins == start > 0 and _same(known, notes)):
+            _forget(part)
+            raise ConnectionError("the file on the server is another one now")
+        if most and notes.size > most:
+            raise URLError(f"it announces {notes.size:,} bytes; expected at most {most:,}")
+        free = shutil.disk_usage(part.parent).free
+        if free < notes.size - begins:
+            raise OSError(f"{url} cannot be stored in {part.parent}: {notes.size - begins:,} bytes "
+                          f"are to come, and there is room for {free:,}")
+        if not begins: _write_notes(part, notes)
+        with _open_own(part, "ab" if begins else "wb") as file:
+            _receive(answer, file, begins, notes, part.parent)
+    return known.crc if begins else notes.crc
+
+def _same(known, notes):
+    "Is it the file that it was? A checksum may be left out when the rest is sent."
+    return known[:3] == notes[:3] and (None in (known.crc, notes.crc) or known.crc == notes.crc)
+
+def _write_notes(part, notes):
+    "Before the first byte comes."
+    with _open_own(_notes_of(part), "w") as file: json.dump(notes._asdict(), file)
+
+def _receive(answer, file, have, notes, folder):
+    "Write what comes, while enough of it comes."
+    began, before = time.monotonic(), have
+    bar = tqdm(total=notes.size, initial=have, unit="B", unit_scale=True,
+               desc=notes.url.split("/")[-1])
+    with bar:
+        while have < notes.size:
+            chunk = answer.read1(min(1 << 20, notes.size - have))
+            lack = f"{notes.size - have:,} of {notes.size:,} bytes are missing"
+            if not chunk: raise ConnectionError(lack)
+            _store(chunk, file, f"{notes.url} cannot be stored in {folder}, {lack}")
+            have += len(chunk)
+            bar.update(len(chunk))
+            if time.monotonic() - began < _PATIENCE: continue
+            if have - before < _SLOWEST:
+                raise ConnectionError(f"{have - before:,} bytes came in {_PATIENCE:g} seconds")
+            began, before = time.monotonic(), have
 
 def _store(chunk, file, failed):
     "Write what came, or say what failed."
@@ -510,42 +629,60 @@ def _crc_of(file):
     return crc
 
 # %% ../nbs/11c_official.ipynb #756e4668
+def _patiently(url, part, most, attempts, pause):
+    "Fetch a file to `part`, and give the checksum that it must have."
+    by_hand = f"by hand, it goes to {part.absolute().with_suffix('')}"
+    for attempt in range(attempts):
+        try: return _fetch_rest(url, part, most)
+        except HTTPError as e:
+            said = f"{url} cannot be had: the server answers {e.code} {one_line(e.reason)}"
+            if e.code == 404: raise FileNotFoundError(said) from e
+            raise ConnectionError(f"{said}; {by_hand}") from e
+        except URLError as e:
+            said = f"{url} cannot be reached ({one_line(e.reason)})"
+            raise ConnectionError(f"{said}; {by_hand}") from e
+        except (ConnectionError, TimeoutError, HTTPException, SSLError) as e:
+            if attempt == attempts - 1:
+                said = f"the download of {url} broke off ({one_line(e)})"
+                raise ConnectionError(f"{said}; the next call continues from there, or "
+                                      f"{by_hand}") from e
+            time.sleep(pause)
+
 def download(
     url:str, # of a file
     file:Path, # where to put it
     attempts:int=5, # how often to take up a broken connection
     pause:float=1., # seconds before that
+    most:int|None=None, # bytes that it may have
+    check:Callable[[Path],object]|None=None, # raises `ValueError` for what is not such a file
 ) -> None:
     """Fetch a file, whole or not at all. Raises `FileNotFoundError`, `ConnectionError`, `OSError`
-    (a full disk) or `ValueError` (a wrong checksum)."""
+    (a full disk, a file in the way) or `ValueError` (a wrong checksum or content)."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part, by_hand = file.with_name(file.name + ".part"), f"by hand, it goes to {file.absolute()}"
-    for attempt in range(attempts):
-        try:
-            promised = _fetch_rest(url, part)
-            break
-        except HTTPError as e:
-            if e.code == 416: # what is there is no beginning of that file
-                part.unlink()
-                promised = _fetch_rest(url, part)
-                break
-            said = f"{url} cannot be had: the server answers {e.code} {e.reason}"
-            if e.code == 404: raise FileNotFoundError(said) from e
-            raise ConnectionError(f"{said}; {by_hand}") from e
-        except URLError as e:
-            raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
-        except (ConnectionError, TimeoutError, HTTPException) as e:
-            if attempt == attempts - 1:
-                said = f"the download of {url} broke off ({e}); the next call continues from there"
-                raise ConnectionError(f"{said}, or {by_hand}") from e
-            time.sleep(pause)
+    part, wrong = file.with_name(file.name + ".part"), None
+    promised = _patiently(url, part, most, attempts, pause)
     if promised is not None and _crc_of(part) != promised:
-        part.unlink()
-        said = "arrived with another checksum than the server promised, and was thrown away"
-        raise ValueError(f"{url} {said}")
+        wrong = "arrived with another checksum than the server promised"
+    else:
+        try: check and check(part)
+        except ValueError as e: wrong = f"is not what it should be ({one_line(e)})"
+    if wrong:
+        _forget(part)
+        raise ValueError(f"{url} {wrong}, and was thrown away")
     part.replace(file)
+    _forget(part)
 
 # %% ../nbs/11c_official.ipynb #bc8f596d
+def _check_state(file):
+    "`ValueError` if a file `checkpoint` names none."
+    if not _named_in(file): raise ValueError(f"{file} does not name a checkpoint")
+
+def _passes(check, file):
+    "Is a file in the cache what it should be? Otherwise it is fetched again."
+    try: check and check(file)
+    except ValueError: return False
+    return True
+
 def download_official(
     name:str, # a key of `OFFICIAL`
 ) -> Path: # the checkpoint's prefix in the cache
@@ -553,16 +690,15 @@ def download_official(
     place = OFFICIAL[name]
     bucket = os.environ.get("PIX2SEQ_BUCKET", "https://storage.googleapis.com/pix2seq")
     folder = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))/place
-    def fetch(part):
-        if not (folder/part).is_file(): download(f"{bucket}/{place}/{part}", folder/part)
-    try: fetch("checkpoint")
+    def fetch(part, check=None, most=None):
+        if (folder/part).is_file() and _passes(check, folder/part): return
+        download(f"{bucket}/{place}/{quote(part)}", folder/part, most=most, check=check)
+    try: fetch("checkpoint", _check_state, 1 << 16)
     except ConnectionError as e:
         others = "the .index and .data files of the checkpoint that it names"
         raise ConnectionError(f"{e}, and beside it {others}") from e
-    newest = re.search(r'^model_checkpoint_path: "(.+)"', (folder/"checkpoint").read_text(), re.M)
-    if not newest: raise ValueError(f"{folder/'checkpoint'} does not name a checkpoint")
-    prefix = folder/Path(newest[1]).name
-    fetch(f"{prefix.name}.index")
+    prefix = folder/_named_in(folder/"checkpoint")
+    fetch(f"{prefix.name}.index", read_index, _MOST_BYTES)
     shards, _ = read_index(Path(f"{prefix}.index"))
     for i in range(shards): fetch(f"{prefix.name}.data-{i:05d}-of-{shards:05d}")
     return prefix
@@ -705,12 +841,12 @@ def convert(
     if Path(checkpoint or "", "model.safetensors").is_file():
         raise ValueError(f"{checkpoint} is a model of this library already; nothing to convert")
     converted = Pix2Seq.from_official(checkpoint, preset, image_size)
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try: converted.save_pretrained(aside)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(".part", f"{folder.name}.", folder.parent) as aside: # nobody else's
+            converted.save_pretrained(Path(aside)/"model")
+            if folder.is_dir(): folder.rmdir()
+            Path(aside, "model").rename(folder)
     except Exception as e: # also what a library makes of a full disk
-        shutil.rmtree(aside, ignore_errors=True)
         raise OSError(f"the model could not be saved in {out}: {e}") from e
-    if folder.is_dir(): folder.rmdir()
-    aside.rename(folder)
     return converted
