@@ -127,7 +127,7 @@ def _entry(data):
     sides = tuple(_number(side, 1) for side in _messages(shape, 2))
     return Entry(dtype, sides, shard, offset, size, crc)
 
-# %% ../nbs/11c_official.ipynb #e10543b4
+# %% ../nbs/11c_official.ipynb #2cf4421f
 _MOST_ROWS, _MOST_SHARDS, _MOST_BYTES = 100_000, 99_999, 1 << 24 # of an index
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
 _STRING = 7
@@ -476,7 +476,7 @@ OFFICIAL = {f"{data}-{model}-{size}": place.format(folder, size, size)
             for model, folder in _FOLDERS.items() for size in sizes}
 OFFICIAL |= {f"multitask-vit_b-{n}": f"multi_task/ckpt/vit_b_{n}x{n}" for n in (640, 1024)}
 
-# %% ../nbs/11c_official.ipynb #3a9e03cc
+# %% ../nbs/11c_official.ipynb #ea2d0477
 class _Notes(NamedTuple):
     "What a server said about a file."
     url:str # where it is
@@ -511,7 +511,7 @@ def _open_own(file, mode):
     def opener(name, flags): return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
     return open(file, mode, opener=opener)
 
-# %% ../nbs/11c_official.ipynb #110162b9
+# %% ../nbs/11c_official.ipynb #7005e2ae
 def _promised(headers):
     "The checksum that Google's storage gives with a file; None from other servers."
     parts = ",".join(headers.get_all("x-goog-hash", [])).replace(" ", "").split(",")
@@ -544,7 +544,7 @@ def _announced(answer, url):
     if size == 0: raise URLError("it says that the file is empty")
     return _Notes(url, size, _version(answer.headers), _promised(answer.headers)), start
 
-# %% ../nbs/11c_official.ipynb #f7594705
+# %% ../nbs/11c_official.ipynb #778c9d71
 _PATIENCE, _SLOWEST = 60., 1 << 16 # seconds until an answer; bytes that must come in that time
 
 def _in_time(call):
