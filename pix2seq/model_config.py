@@ -9,6 +9,7 @@ import difflib
 import json
 import reprlib
 from dataclasses import dataclass, fields, replace
+from math import prod
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING: from pix2seq.tokenizer import BoxTokenizer
 # %% auto #0
 __all__ = ['PRESETS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Pix2SeqConfig']
 
-# %% ../nbs/07b_model_config.ipynb #0b33be5f
+# %% ../nbs/07b_model_config.ipynb #bae660f0
 _RANGES = dict(                                # the least and the most that a number may be
     image_size=(1, 1 << 14), image_mean=(-10, 10), image_std=(1e-3, 1e3),
     resnet_depths=(1, 1000), resnet_width=(1, 1 << 12), patch_size=(1, 1 << 12),
@@ -41,7 +42,7 @@ def _is_a(value, kind, least, most):
         return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
     return isinstance(value, Integral if kind == "int" else Real) and least <= value <= most
 
-# %% ../nbs/07b_model_config.ipynb #ee0a1c40
+# %% ../nbs/07b_model_config.ipynb #87088b43
 def _in_words(name, kind, many):
     "What a field expects."
     if kind == "bool": return _KINDS[kind]
@@ -64,7 +65,7 @@ def _settled(field, value):
     if fits and all(_is_a(v, kind, *_RANGES.get(name, (0, 0))) for v in values): return value
     raise ValueError(f"{name} must be {_in_words(name, kind, many)}, not {reprlib.repr(value)}")
 
-# %% ../nbs/07b_model_config.ipynb #623e23aa
+# %% ../nbs/07b_model_config.ipynb #984c4deb
 def _check_shape(c):
     "Refuse what no network can be built or run with."
     for half in ("encoder", "decoder"):
@@ -75,11 +76,20 @@ def _check_shape(c):
     if c.decoder_dim*c.encoder_mlp_dim < c.encoder_dim:
         raise ValueError(f"encoder_mlp_dim={c.encoder_mlp_dim} is too small for encoder_dim="
                          f"{c.encoder_dim} and decoder_dim={c.decoder_dim}")
-    if c.backbone == "vit" and min(c.image_size) < c.patch_size:
-        raise ValueError(f"image_size={c.image_size} must be at least patch_size={c.patch_size}")
     if c.resnet_dilate_last and len(c.resnet_depths) < 2:
         raise ValueError("resnet_dilate_last needs two groups in resnet_depths, "
                          f"not {c.resnet_depths}")
+
+def _check_canvas(c):
+    "Refuse a canvas that has no cell, or more than attention can compare."
+    stride = c.patch_size if c.backbone == "vit" else 4 << len(c.resnet_depths) - 1
+    stride >>= c.backbone == "resnet" and c.resnet_dilate_last
+    pixels, cells = prod(c.image_size), prod(-(-side//stride) for side in c.image_size)
+    if pixels > 1 << 24 or cells > 1 << 16:
+        raise ValueError(f"image_size={c.image_size} makes {pixels:,} pixels and {cells:,} cells; "
+                         f"expected at most {1 << 24:,} and {1 << 16:,}")
+    if c.backbone == "vit" and min(c.image_size) < c.patch_size:
+        raise ValueError(f"image_size={c.image_size} must be at least patch_size={c.patch_size}")
 
 def _check_classes(c):
     "Refuse names or ids for other classes, and an id for two of them."
@@ -107,6 +117,7 @@ def _settle(config):
                          f"model has positions for {c.max_seq_len}: lower max_instances or raise "
                          "max_seq_len")
     _check_shape(c)
+    _check_canvas(c)
     _check_classes(c)
     c.tokenizer()                                   # a vocabulary that does not fit is refused here
 
@@ -233,7 +244,7 @@ def from_name(cls:Pix2SeqConfig,
         raise ValueError(f"no preset is called {name!r}; near it: {', '.join(near)}")
     return cls(**PRESETS[name]).override(**overrides)
 
-# %% ../nbs/07b_model_config.ipynb #88207bbe
+# %% ../nbs/07b_model_config.ipynb #135ea18f
 def _once(pairs):
     "The fields of a JSON object; `ValueError` if one is given twice."
     record = dict(pairs)
