@@ -140,7 +140,7 @@ def forward(self:Pix2Seq,
     logits = self.decode(input_seq.flatten(0, -2), self.prepare(self.encode(images)))
     return logits.view(*input_seq.shape, logits.shape[-1])
 
-# %% ../nbs/08_model.ipynb #976a4e85
+# %% ../nbs/08_model.ipynb #64374206
 def one_line(
     words:object, # an error, or text by other writers
 ) -> str: # at most 200 letters
@@ -148,9 +148,11 @@ def one_line(
     words = " ".join(str(words)[:2000].split()) or type(words).__name__
     return "".join(c if c.isprintable() else "?" for c in words)[:200]
 
+_FLOATS = torch.float32, torch.float16, torch.bfloat16, torch.float64
+
 def _kind(tensor):
     "Numbers with a fraction are of one kind; of the others each type is its own."
-    return "floating point" if tensor.is_floating_point() else str(tensor.dtype).split(".")[1]
+    return "floating point" if tensor.dtype in _FLOATS else str(tensor.dtype).split(".")[1]
 
 def _misfits(own, weights):
     "Why weights are not a model's, a few words each."
@@ -241,7 +243,7 @@ def _find_saved(name, download):
     raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor "
                             f"one of the weights that come with the package: {bundled}")
 
-# %% ../nbs/08_model.ipynb #8d0446fc
+# %% ../nbs/08_model.ipynb #4a4214ae
 def _sum_of(file):
     "The SHA-256 of a file's content."
     digest = hashlib.sha256()

@@ -9,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+from published import SMALL
 from safetensors.torch import load_file, save_file
 
-from pix2seq.model import bundled_weights
+from pix2seq.model import Pix2Seq, bundled_weights
 from pix2seq.model_config import Pix2SeqConfig
 
 SOURCE = bundled_weights()["digits"]
@@ -24,26 +25,36 @@ VALUES = [
 ]
 
 
-def config_changes() -> list[tuple[str,str,object]]: # a name, a field and its new value
+def config_changes(
+    source:Path=SOURCE, # a saved model
+) -> list[tuple[str,str,object]]: # a name, a field and its new value
     "Every field with every value, and near its own value."
-    record = json.loads((SOURCE/"config.json").read_text())
+    record = json.loads((source/"config.json").read_text())
     near = {name: [value + 1, value - 1, value*2, -value, str(value), float(value)]
             for name, value in record.items() if type(value) is int}
     return [(f"{f.name}={'gone' if value is GONE else repr(value)[:40]}", f.name, value)
             for f in fields(Pix2SeqConfig) for value in VALUES + near.get(f.name, [])]
 
 
-def write_model(folder:Path) -> Path: # the same folder
+def write_model(folder:Path, source:Path=SOURCE) -> Path: # the same folder
     "A saved model of one's own, to be damaged."
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(SOURCE, folder)
+    shutil.copytree(source, folder)
     return folder
 
 
-def change_config(folder:Path, field:str, value:object) -> None:
+def write_patches(folder:Path) -> Path: # the same folder
+    "A small model of the other backbone, with room in its vocabulary."
+    fields = SMALL | dict(backbone="vit", max_instances=4, image_mean=[.5]*3, image_std=[.2]*3)
+    torch.manual_seed(0)
+    Pix2Seq(Pix2SeqConfig(**fields)).save_pretrained(folder)
+    return folder
+
+
+def change_config(folder:Path, field:str, value:object, source:Path=SOURCE) -> None:
     "Set or take out a field of a saved model."
     file = folder/"config.json"
-    record = json.loads((SOURCE/"config.json").read_text())
+    record = json.loads((source/"config.json").read_text())
     if value is GONE: del record[field]
     else: record[field] = value
     file.write_text(json.dumps(record))
@@ -103,8 +114,8 @@ def _noise(folder, rng):
 WEIGHTS = {
     "nan": _one(float("nan")), "inf": _one(float("inf")), "minus inf": _one(-float("inf")),
     "int64": _cast(torch.int64), "int8": _cast(torch.int8), "bool": _cast(torch.bool),
-    "complex": _cast(torch.complex64), "shape": _tensors(_reshape), "dropped": _tensors(_drop),
-    "renamed": _tensors(_rename), "negative variance": _tensors(_minus), "cut": _cut,
+    "complex": _cast(torch.complex64), "float8": _cast(torch.float8_e5m2),
+    "shape": _tensors(_reshape), "dropped": _tensors(_drop), "renamed": _tensors(_rename), "negative variance": _tensors(_minus), "cut": _cut,
     "header type": _entry("dtype", "I32", "F64", "F4", "X", 3, None, "U8", "F8_E4M3"),
     "header shape": _entry("shape", [2**62, 4], [0], [-1], "a", [], [1]*100, [2.5], None),
     "header place": _entry("data_offsets", [0, 2**63], [5, 1], [-1, 3], [0], None, [0, 4]),
@@ -121,9 +132,9 @@ def index_cases(make:dict) -> dict[str,list]: # rows by name; see the writer in 
     def sides(*lengths): return part(2, b"".join(part(2, numbers((1, n))) for n in lengths))
     return {
         "shards 2^40": [head(2**40)], "shards 10^5": [head(10**5)], "no shards": [head(0)],
-        "shared prefixes": [head(1), *keys(500, "k"*20_000)],
+        "shared prefixes": [head(1), *keys(200, "k"*20_000)],
         "long keys": [head(1), *keys(1000, "k"*2000)],
-        "many rows": [head(1), *keys(100_001, "k")],
+        "many rows": [head(1), *keys(1001, "k")],
         "huge varint": [head(1), (b"a", b"\x08" + b"\xff"*10**4 + b"\x01")],
         "65 bits": [head(1), (b"a", b"\x28" + b"\xff"*9 + b"\x7f")],
         "negative side": [head(1), (b"a", one + sides(2**64 - 1))],

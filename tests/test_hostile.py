@@ -15,7 +15,7 @@ import pytest
 import torch
 from attack_models import (
     EITHER, GONE, HARMLESS, SOURCE, WEIGHTS, change_config, config_changes, damaged, index_cases,
-    write_model,
+    write_model, write_patches,
 )
 from published import writer, write_published
 from safetensors.torch import load_file, save_file
@@ -62,11 +62,13 @@ def detect(folder:Path) -> list[dict]: # found objects
 
 # A stranger's config
 @pytest.mark.attack
-def test_single_changes_of_a_config(tmp_path, long):
-    folder, ends = write_model(tmp_path/"model"), {}
-    for name, field, value in config_changes():
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_single_changes_of_a_config(tmp_path, kind, long):
+    source = write_patches(tmp_path/"vit") if kind == "vit" else SOURCE
+    folder, ends = write_model(tmp_path/"model", source), {}
+    for name, field, value in config_changes(source):
         if not long and value is not GONE and random.Random(name).random() > .15: continue
-        change_config(folder, field, value)
+        change_config(folder, field, value, source)
         ends[name] = said(lambda: detect(folder))
     refused = {name: sentence for name, sentence in ends.items() if sentence}
     assert all(str(folder) in sentence for sentence in refused.values())
@@ -137,7 +139,8 @@ def make() -> dict:
     return writer()
 
 
-def test_tables_that_lie(tmp_path, make):
+def test_tables_that_lie(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(official, "_MOST_ROWS", 1000)
     file = tmp_path/"ckpt-1.index"
     (tmp_path/"ckpt-1.data-00000-of-00001").write_bytes(b"1234")
     for name, rows in index_cases(make).items():
@@ -192,7 +195,7 @@ def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.reason, server.handle_error = [], None, lambda *who: None
     server.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
