@@ -140,7 +140,7 @@ def forward(self:Pix2Seq,
     logits = self.decode(input_seq.flatten(0, -2), self.prepare(self.encode(images)))
     return logits.view(*input_seq.shape, logits.shape[-1])
 
-# %% ../nbs/08_model.ipynb #64374206
+# %% ../nbs/08_model.ipynb #11029df6
 def one_line(
     words:object, # an error, or text by other writers
 ) -> str: # at most 200 letters
@@ -148,6 +148,7 @@ def one_line(
     words = " ".join(str(words)[:2000].split()) or type(words).__name__
     return "".join(c if c.isprintable() else "?" for c in words)[:200]
 
+_LARGEST = 1e15 # of a weight; the square of its square would be infinite
 _FLOATS = torch.float32, torch.float16, torch.bfloat16, torch.float64
 
 def _kind(tensor):
@@ -167,8 +168,8 @@ def _flaw(name, value):
     "What is wrong with the numbers of a tensor, or None."
     if not value.is_floating_point() or not value.numel(): return None
     least, most = (side.item() for side in value.aminmax())                   # NaN shows in both
-    if not math.isfinite(least) or not math.isfinite(most):
-        return f"{name} has NaN or infinite numbers"
+    if not -_LARGEST <= least <= most <= _LARGEST:
+        return f"{name} has NaN or infinite numbers, or some beyond {_LARGEST:g}"
     if least < 0 and name.endswith("running_var"): return f"{name} has negative variances"
 
 # %% ../nbs/08_model.ipynb #063e6b6b
@@ -243,7 +244,7 @@ def _find_saved(name, download):
     raise FileNotFoundError(f"{str(name)!r} is neither a folder, nor a hub id 'owner/name', nor "
                             f"one of the weights that come with the package: {bundled}")
 
-# %% ../nbs/08_model.ipynb #4a4214ae
+# %% ../nbs/08_model.ipynb #45d16338
 def _sum_of(file):
     "The SHA-256 of a file's content."
     digest = hashlib.sha256()

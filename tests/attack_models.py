@@ -113,9 +113,11 @@ def _noise(folder, rng):
 
 WEIGHTS = {
     "nan": _one(float("nan")), "inf": _one(float("inf")), "minus inf": _one(-float("inf")),
+    "huge": _one(1e30),
     "int64": _cast(torch.int64), "int8": _cast(torch.int8), "bool": _cast(torch.bool),
     "complex": _cast(torch.complex64), "float8": _cast(torch.float8_e5m2),
-    "shape": _tensors(_reshape), "dropped": _tensors(_drop), "renamed": _tensors(_rename), "negative variance": _tensors(_minus), "cut": _cut,
+    "shape": _tensors(_reshape), "dropped": _tensors(_drop), "renamed": _tensors(_rename),
+    "negative variance": _tensors(_minus), "cut": _cut,
     "header type": _entry("dtype", "I32", "F64", "F4", "X", 3, None, "U8", "F8_E4M3"),
     "header shape": _entry("shape", [2**62, 4], [0], [-1], "a", [], [1]*100, [2.5], None),
     "header place": _entry("data_offsets", [0, 2**63], [5, 1], [-1, 3], [0], None, [0, 4]),
