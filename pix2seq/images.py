@@ -261,6 +261,6 @@ def _in_folder(folder, recursive):
         f"{count} {'files' if count > 1 else 'file'} in {folder} of the kind {kind}, "
         f"which this Pillow cannot read: {how}")
     images = [path for path in files if path.suffix.lower() in known]
-    deeper = " itself; recursive=True looks into its folders" if len(files) < len(inside) else ""
+    deeper = " itself; --recursive looks into its folders" if len(files) < len(inside) else ""
     if not images: raise FileNotFoundError(f"{folder} holds no image files{deeper}")
     return images

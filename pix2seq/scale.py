@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import resource
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,11 +20,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import torchvision.transforms.functional as PF
-from fastcore.script import Param, call_parse, store_true
 from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,6 +32,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from .bench import machine, machine_roof
 from .boxes import as_boxes
+from .command_line import command
 from .data import CocoDataset, SampleStream
 from .images import read_image
 from .digits import DigitScenes
@@ -242,17 +244,17 @@ def _print_training(folder, recipe, size, batch, anywhere):
         print(f"{name:9} {found['images']:8.1f} images/s, {found['seconds']:.3f} s an update, {found['peak']/2**30:.1f} GiB of the GPU at the peak, "
               f"{plain['operations']/found['seconds']/roof:.0%} of the rate of one large product")
 
-@call_parse
+@command(index="images boxes workers", training="recipe size batch anywhere")
 def measure(
-    what:Param("what to measure", str, choices=["index", "pipeline", "training"]),
+    what:Literal["index","pipeline","training"], # what to measure
     images:int=1_700_000, # of the index: how many images
     boxes:int=25_000_000, # of the index: how many boxes
     workers:int=2, # of the index: worker processes
     recipe:str="coco-resnet50", # of the training: whose model and updates
     size:int=640, # of the training: side of the canvas, in pixels
     batch:int=64, # of the training: images of an update
-    anywhere:store_true=False, # of the training: measure the processor where there is no GPU
-    folder:str=None, # where to make the temporary folder; by default where the system has them
+    anywhere:bool=False, # of the training: measure the processor where there is no GPU
+    folder:str|None=None, # where to make the temporary folder; by default where the system has them
 ):
     "Print what a data set costs in memory (`index`), how fast images are augmented (`pipeline`), or how fast a GPU trains (`training`)."
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -260,3 +262,7 @@ def measure(
         if what == "training": return _print_training(Path(place), recipe, size, batch, anywhere)
     rates = measure_pipeline()
     for name, rate in rates.items(): print(f"{name:24} {rate:6.1f} images/s on one core, {rate/rates['DETR, Pillow']:.2f} times DETR's")
+
+# %% ../nbs/20_scale.ipynb #edab84a1
+#| eval: false
+if __name__ == "__main__": sys.exit(measure.main())
