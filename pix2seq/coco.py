@@ -11,12 +11,14 @@ import os
 import shutil
 import zlib
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
 from .coco_file import load_index
+from .model import one_line
 from .official import download
 
 # %% ../nbs/18_coco.ipynb #024d8c02
@@ -69,18 +71,15 @@ def check_coco(
     return [sentence for sentence in wrong if sentence]
 
 # %% ../nbs/18_coco.ipynb #0d241450
-def _check_md5(path, expected):
-    "Remove an archive that is not what the server has."
+def _md5_of(path):
+    "The MD5 sum of a large file."
     found, size = hashlib.md5(usedforsecurity=False), path.stat().st_size
     bar = tqdm(total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2)
     with open(path, "rb") as file, bar:
         while chunk := file.read(1 << 24):
             found.update(chunk)
             bar.update(len(chunk))
-    if found.hexdigest() == expected: return
-    path.unlink()
-    raise ValueError(f"{path.name} has the MD5 sum {found.hexdigest()}; expected {expected}. "
-                     "It was thrown away; the same command fetches it again")
+    return found.hexdigest()
 
 def _unpack(archive, root, wanted):
     "Take out what is wanted and not yet there; a file is whole or not there."
@@ -94,30 +93,46 @@ def _unpack(archive, root, wanted):
 
 def _write_whole(source, member, file):
     "A member of an archive, under another name until it is whole."
-    aside = file.with_name(file.name + ".part")
+    aside = file.with_name(f"{file.name}.{token_hex(4)}.part")
+    unpacked = open(aside, "xb")                     # never what is there, nor through a link
     try:
-        with source.open(member) as packed, open(aside, "wb") as unpacked:
+        with unpacked, source.open(member) as packed:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
         os.replace(aside, file)
     finally: aside.unlink(missing_ok=True)
 
 # %% ../nbs/18_coco.ipynb #88aac718
-def _get_part(root, part, server):
-    "Fetch, check and unpack an archive, and remove it."
-    archive, url = root/PurePosixPath(part.archive).name, f"{server}/{part.archive}"
+def _fetched(root, part, server):
+    "An archive that is here, or is fetched, and whether it was fetched by this command."
+    own, url = root/PurePosixPath(part.archive).name, f"{server}/{part.archive}"
+    archive = own.with_name(own.name + ".fetched")
+    if own.is_file(): return own, False
     try:
         if not archive.is_file(): download(url, archive)
     except ConnectionError as e:
-        raise ConnectionError(f"{url} is not here yet ({e.__cause__ or e}); the same command "
-                              "continues from there, or from a copy brought by hand to "
-                              f"{archive.absolute()}") from e
-    _check_md5(archive, part.md5)
+        raise ConnectionError(f"{url} is not here yet ({one_line(e.__cause__ or e)}); the same "
+                              "command continues from there, or from a copy brought by hand to "
+                              f"{own.absolute()}") from e
+    return archive, True
+
+def _take_out(archive, root, part):
+    "Check and unpack an archive; `ValueError` says what is wrong with it."
+    if (found := _md5_of(archive)) != part.md5:
+        raise ValueError(f"has the MD5 sum {found}; expected {part.md5}")
     try: _unpack(archive, root, part.wanted)
     except (BadZipFile, zlib.error, EOFError) as e:
-        archive.unlink()
-        raise ValueError(f"{archive.name} cannot be unpacked and was thrown away; "
-                         f"the same command fetches it again: {e}") from e
-    archive.unlink()
+        raise ValueError(f"cannot be unpacked: {one_line(e)}") from e
+
+def _get_part(root, part, server):
+    "Fetch, check and unpack an archive; what was fetched is removed, what was here stays."
+    archive, fetched = _fetched(root, part, server)
+    try: _take_out(archive, root, part)
+    except ValueError as e:
+        if fetched: archive.unlink()
+        then = "It was thrown away;" if fetched else "It stays; move it away, and"
+        said = f"{archive.name} {e}. {then} the same command fetches it again"
+        raise ValueError(said) from e
+    if fetched: archive.unlink()
 
 # %% ../nbs/18_coco.ipynb #aa5246e3
 def _check_space(root, parts):

@@ -7,31 +7,117 @@ __all__ = ['PRESETS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Pix2SeqConfig']
 
 # %% ../nbs/07b_model_config.ipynb #ea6453a5
 import difflib
+import json
+import reprlib
 from dataclasses import dataclass, fields, replace
+from math import prod
+from numbers import Integral, Real
+from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
 
 from fastcore.basics import patch
 
+# %% ../nbs/07b_model_config.ipynb #bae660f0
+_RANGES = dict(                                # the least and the most that a number may be
+    image_size=(1, 1 << 14), image_mean=(-10, 10), image_std=(1e-3, 1e3),
+    resnet_depths=(1, 1000), resnet_width=(1, 1 << 12), patch_size=(1, 1 << 12),
+    encoder_layers=(1, 1000), encoder_dim=(4, 1 << 16), encoder_mlp_dim=(1, 1 << 18),
+    encoder_heads=(1, 1 << 12), decoder_layers=(1, 1000), decoder_dim=(4, 1 << 16),
+    decoder_mlp_dim=(1, 1 << 18), decoder_heads=(1, 1 << 12), dropout=(0, .99),
+    drop_path=(0, .99), max_seq_len=(5, 1 << 20), max_instances=(1, 1 << 18),
+    num_classes=(1, 1 << 24), category_ids=(-1 << 53, 1 << 53), quantization_bins=(2, 1 << 24),
+    vocab_size=(1, 1 << 24), class_offset=(0, 1 << 24), coord_offset=(0, 1 << 24),
+    prompt_token=(0, 1 << 24), noise_token=(0, 1 << 24))
+_LENGTHS = dict(image_size=(2, 2), image_mean=(3, 3), image_std=(3, 3), resnet_depths=(1, 5))
+_KINDS = {int: "whole number", float: "number", str: "word", bool: "true or false"}
+
+def _is_a(value, kind, least, most):
+    "Is it of this kind, and in the range? Truth is no number, and half a character no word."
+    if kind is bool or isinstance(value, bool): return kind is bool and isinstance(value, bool)
+    if kind is str:
+        return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+    return isinstance(value, Integral if kind is int else Real) and least <= value <= most
+
+# %% ../nbs/07b_model_config.ipynb #87088b43
+def _in_words(name, kind, many):
+    "What a field expects."
+    if kind is bool: return _KINDS[kind]
+    span = " from {} to {}".format(*_RANGES[name]) if name in _RANGES else ""
+    if not many: return f"a {_KINDS[kind]}{span}"
+    fewest, most = _LENGTHS.get(name, (None, None))
+    count = "" if fewest is None else f"{fewest} " if fewest == most else f"{fewest} to {most} "
+    return f"a list of {count}{_KINDS[kind]}s{span}"
+
+def _settled(field, value):
+    "A field's value: lists become tuples, one side two; `ValueError` for another type or range."
+    name, optional = field.name, isinstance(field.type, UnionType)             # …|None
+    if value is None and optional: return None
+    kind = get_args(field.type)[0] if optional else field.type
+    many = get_origin(kind) is tuple
+    if many: kind = get_args(kind)[0]
+    if name == "image_size" and isinstance(value, Integral): value = value, value
+    if isinstance(value, list): value = tuple(value)                          # JSON has lists only
+    fewest, most = _LENGTHS.get(name, (0, 1 << 24))
+    values = value if isinstance(value, tuple) else (value,)
+    fits = isinstance(value, tuple) == many and (not many or fewest <= len(values) <= most)
+    if fits and all(_is_a(v, kind, *_RANGES.get(name, (0, 0))) for v in values): return value
+    raise ValueError(f"{name} must be {_in_words(name, kind, many)}, not {reprlib.repr(value)}")
+
+# %% ../nbs/07b_model_config.ipynb #984c4deb
+def _check_shape(c):
+    "Refuse what no network can be built or run with."
+    for half in ("encoder", "decoder"):
+        dim, heads = getattr(c, f"{half}_dim"), getattr(c, f"{half}_heads")
+        if dim % 4: raise ValueError(f"{half}_dim must be a multiple of 4, not {dim}")
+        if dim % heads:
+            raise ValueError(f"{half}_heads must divide {half}_dim={dim}, and {heads} does not")
+    if c.decoder_dim*c.encoder_mlp_dim < c.encoder_dim:
+        raise ValueError(f"encoder_mlp_dim={c.encoder_mlp_dim} is too small for encoder_dim="
+                         f"{c.encoder_dim} and decoder_dim={c.decoder_dim}")
+    if c.resnet_dilate_last and len(c.resnet_depths) < 2:
+        raise ValueError("resnet_dilate_last needs two groups in resnet_depths, "
+                         f"not {c.resnet_depths}")
+
+def _check_canvas(c):
+    "Refuse a canvas that has no cell, or more than attention can compare."
+    stride = c.patch_size if c.backbone == "vit" else 4 << len(c.resnet_depths) - 1
+    stride >>= c.backbone == "resnet" and c.resnet_dilate_last
+    pixels, cells = prod(c.image_size), prod(-(-side//stride) for side in c.image_size)
+    if pixels > 1 << 24 or cells > 1 << 16:
+        raise ValueError(f"image_size={c.image_size} makes {pixels:,} pixels and {cells:,} cells; "
+                         f"expected at most {1 << 24:,} and {1 << 16:,}")
+    if c.backbone == "vit" and min(c.image_size) < c.patch_size:
+        raise ValueError(f"image_size={c.image_size} must be at least patch_size={c.patch_size}")
+
+def _check_classes(c):
+    "Refuse names or ids for other classes, and an id for two of them."
+    for name in ("class_names", "category_ids"):
+        given = getattr(c, name)
+        if given is not None and len(given) != c.num_classes:
+            raise ValueError(f"{name} has {len(given)} entries for num_classes={c.num_classes}")
+    if c.category_ids and len(set(c.category_ids)) < c.num_classes:
+        raise ValueError("category_ids must all be different; they are "
+                         f"{reprlib.repr(c.category_ids)}")
+
 # %% ../nbs/07b_model_config.ipynb #aaaae086
 def _settle(config):
-    "Lists become tuples, one side becomes two; then what cannot be right is refused."
+    "Each field by itself, then what must agree; `ValueError` for what cannot be right."
     c = config
-    for f in fields(c):                                                       # JSON has lists only
-        if isinstance(getattr(c, f.name), list): setattr(c, f.name, tuple(getattr(c, f.name)))
-    if isinstance(c.image_size, int): c.image_size = (c.image_size, c.image_size)
+    for f in fields(c): setattr(c, f.name, _settled(f, getattr(c, f.name)))
     for name, known in (("backbone", ("resnet", "vit")), ("coord_init", ("normal", "sincos"))):
         if getattr(c, name) not in known:
             choices = " or ".join(map(repr, known))
-            raise ValueError(f"{name} must be {choices}, not {getattr(c, name)!r}")
+            raise ValueError(f"{name} must be {choices}, not {reprlib.repr(getattr(c, name))}")
     if (c.image_mean is None) != (c.image_std is None):
         raise ValueError("image_mean and image_std go together: give both or neither")
     if 5*c.max_instances > c.max_seq_len:
         raise ValueError(f"{c.max_instances} objects take {5*c.max_instances} tokens, but the "
                          f"model has positions for {c.max_seq_len}: lower max_instances or raise "
                          "max_seq_len")
-    for name in ("class_names", "category_ids"):
-        given = getattr(c, name)
-        if given is not None and len(given) != c.num_classes:
-            raise ValueError(f"{name} has {len(given)} entries for num_classes={c.num_classes}")
+    _check_shape(c)
+    _check_canvas(c)
+    _check_classes(c)
     c.tokenizer()                                   # a vocabulary that does not fit is refused here
 
 # %% ../nbs/07b_model_config.ipynb #f488485b
@@ -138,12 +224,13 @@ def override(self:Pix2SeqConfig,
     **overrides, # any field
 ) -> Pix2SeqConfig: # a copy, with positions and tokens for what is asked
     "Some fields set otherwise; a name that is no field is refused, with the near matches."
-    known = [f.name for f in fields(self)]
+    known = {f.name: f for f in fields(self)}
     for key in overrides:
         if key in known: continue
         near = ', '.join(difflib.get_close_matches(key, known, 3, 0.3)) or 'none'
-        raise ValueError(f"Pix2SeqConfig has no field {key!r}; near it: {near}")
-    return replace(self, **_grown(self, overrides))
+        raise ValueError(f"Pix2SeqConfig has no field {reprlib.repr(key)}; near it: {near}")
+    given = {key: _settled(known[key], value) for key, value in overrides.items()}
+    return replace(self, **_grown(self, given))
 
 @patch(cls_method=True)
 def from_name(cls:Pix2SeqConfig,
@@ -155,3 +242,32 @@ def from_name(cls:Pix2SeqConfig,
         near = difflib.get_close_matches(name, PRESETS, 3, 0.4) or PRESETS
         raise ValueError(f"no preset is called {name!r}; near it: {', '.join(near)}")
     return cls(**PRESETS[name]).override(**overrides)
+
+# %% ../nbs/07b_model_config.ipynb #135ea18f
+def _once(pairs):
+    "The fields of a JSON object; `ValueError` if one is given twice."
+    record = dict(pairs)
+    if len(record) < len(pairs): raise ValueError("a field is given twice")
+    return record
+
+def _complete(record, known):
+    "The record of a file, if it has all fields and no other."
+    if not isinstance(record, dict): raise ValueError("expected one JSON object, {…}")
+    for key in set(record) - set(known):
+        near = ', '.join(difflib.get_close_matches(key[:99], known, 3, 0.3)) or 'none'
+        raise ValueError(f"{reprlib.repr(key)} is no field; near it: {near}")
+    if missing := [name for name in known if name not in record]:
+        raise ValueError(f"it lacks {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}")
+    return record
+
+@patch(cls_method=True)
+def from_file(cls:Pix2SeqConfig,
+    file:str|Path, # `config.json`, as it stands beside saved weights
+) -> Pix2SeqConfig:
+    "A saved record. Raises `ValueError` that names the file, the field and what was expected."
+    try:
+        if (size := Path(file).stat().st_size) > 1 << 24: raise ValueError(f"it has {size:,} bytes")
+        record = json.loads(Path(file).read_text(encoding="utf-8"), object_pairs_hook=_once)
+        return cls(**_complete(record, [f.name for f in fields(cls)]))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"{file} is not the config of a Pix2Seq model: {e}") from e

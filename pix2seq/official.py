@@ -10,16 +10,23 @@ __all__ = ['NAMES', 'OFFICIAL', 'Entry', 'read_index', 'checkpoint_prefix', 'Ten
 # %% ../nbs/11c_official.ipynb #83c88baa
 import base64
 import difflib
+import json
 import os
 import re
 import shutil
+import threading
 import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from http.client import HTTPException
 from math import prod
 from pathlib import Path
+from ssl import SSLError
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import google_crc32c
@@ -29,7 +36,7 @@ from fastcore.basics import patch
 from huggingface_hub.constants import HF_HOME
 from tqdm import tqdm
 
-from .model import Pix2Seq
+from .model import Pix2Seq, check_weights, one_line
 from .model_config import PRESETS, Pix2SeqConfig
 
 # %% ../nbs/11c_official.ipynb #60a6b789
@@ -38,12 +45,13 @@ def _masked(crc):
     return (((crc >> 15) | (crc << 17)) + 0xa282ead8) & 0xffffffff
 
 def _varints(data, at, count):
-    "So many numbers, and where they end."
+    "So many numbers of at most 64 bits, and where they end."
     numbers = []
     for _ in range(count):
         number = shift = 0
         while True:
             if at >= len(data): raise ValueError("it ends within a number")
+            if shift > 63: raise ValueError("a number has more than 64 bits")
             byte, at = data[at], at + 1
             number, shift = number | (byte & 127) << shift, shift + 7
             if byte < 128: break                                # the high bit says that more follow
@@ -51,6 +59,8 @@ def _varints(data, at, count):
     return numbers, at
 
 # %% ../nbs/11c_official.ipynb #89657eab
+_LONGEST = 1 << 10 # bytes of a key or of a value
+
 def _block(data, offset, size):
     "Of a LevelDB table: pairs of key and value."
     block = data[offset:offset + size + 5]
@@ -60,8 +70,13 @@ def _block(data, offset, size):
     if block[size]: raise ValueError("it is compressed, which TensorFlow's are not")
     restarts = int.from_bytes(block[size - 4:size], "little")    # points where a search may begin
     end, key, at = size - 4 - 4*restarts, b"", 0
+    if end < 0: raise ValueError("a block is cut off")
     while at < end:
         (shared, fresh, length), at = _varints(block, at, 3)
+        if shared > len(key) or at + fresh + length > end:
+            raise ValueError("a row is longer than its block")
+        if max(shared + fresh, length) > _LONGEST:
+            raise ValueError(f"a key or a value has more than {_LONGEST} bytes")
         key = key[:shared] + block[at:at + fresh]
         at += fresh + length
         yield key, block[at - length:at]
@@ -87,43 +102,99 @@ def _message(data):
             value, at = data[at:at + size], at + size
         elif tag & 7 == 5: value, at = int.from_bytes(data[at:at + 4], "little"), at + 4
         else: raise ValueError("it holds a value of an unknown kind")
+        if at > len(data): raise ValueError("it ends within a value")
         found.setdefault(tag >> 3, []).append(value)
     return found
+
+def _number(message, field):
+    "A field that is a number; zeros are left out."
+    value = message.get(field, [0])[0]
+    if not isinstance(value, int): raise ValueError("it has bytes where a number belongs")
+    return value
+
+def _messages(message, field):
+    "The messages in a field."
+    values = message.get(field, [])
+    if not all(isinstance(value, bytes) for value in values):
+        raise ValueError("it has a number where a message belongs")
+    return map(_message, values)
 
 def _entry(data):
     "What a row of the table says about a variable."
     message = _message(data)
-    dtype, shard, offset, size, crc = (message.get(field, [0])[0] for field in (1, 3, 4, 5, 6))
-    sides = _message(message.get(2, [b""])[0]).get(2, [])        # each side is a message of its own
-    shape = tuple(_message(side).get(1, [0])[0] for side in sides)
-    return Entry(dtype, shape, shard, offset, size, crc)
+    dtype, shard, offset, size, crc = (_number(message, field) for field in (1, 3, 4, 5, 6))
+    shape = next(_messages(message, 2), {})                      # each side is a message of its own
+    sides = tuple(_number(side, 1) for side in _messages(shape, 2))
+    return Entry(dtype, sides, shard, offset, size, crc)
+
+# %% ../nbs/11c_official.ipynb #2cf4421f
+_MOST_ROWS, _MOST_SHARDS, _MOST_BYTES = 100_000, 99_999, 1 << 24 # of an index
+_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
+_STRING = 7
+
+def _rows_of(data):
+    "All rows of a table, in order."
+    (_, _, *table), _ = _varints(data[-48:], 0, 4)
+    rows, last, room = {}, None, len(data)
+    for _, place in _block(data, *table):
+        (offset, size), _ = _varints(place, 0, 2)
+        room -= size + 5
+        if room < 0: raise ValueError("its blocks are larger than the file")
+        for key, value in _block(data, offset, size):
+            if last is not None and key <= last: raise ValueError("its keys are not in order")
+            rows[key], last = value, key
+            if len(rows) > _MOST_ROWS: raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
+    return rows
+
+def _check_entry(key, entry, shards):
+    "A variable has a name that can be printed, a shard, and as many bytes as its shape."
+    if not key.isprintable(): raise ValueError(f"the key {key!r} cannot be printed")
+    if entry.shard >= shards: raise ValueError(f"{key} is in shard {entry.shard} of {shards}")
+    if len(entry.shape) > 32: raise ValueError(f"{key} has {len(entry.shape)} axes")
+    size, count = entry.size, prod(entry.shape)
+    wide = np.dtype(_DTYPES[entry.dtype]).itemsize if entry.dtype in _DTYPES else None
+    if (wide and count*wide != size) or (entry.dtype == _STRING and count > size):
+        raise ValueError(f"{key} has the shape {list(entry.shape)} and {size:,} bytes")
 
 # %% ../nbs/11c_official.ipynb #f520d0a7
+def _parse_index(data):
+    "Number of shards and variables by key."
+    if data[-8:] != bytes.fromhex("57fb808b247547db"):
+        raise ValueError("it does not end with LevelDB's mark")
+    rows = _rows_of(data)
+    header = _message(rows.pop(b"", b""))
+    if 1 not in header or _number(header, 2):
+        raise ValueError("it has no header, or one for another order of bytes")
+    shards = _number(header, 1)
+    if not 1 <= shards <= _MOST_SHARDS:
+        raise ValueError(f"it speaks of {shards} shards; expected 1 to {_MOST_SHARDS}")
+    entries = {key.decode(): _entry(value) for key, value in rows.items()}
+    for key, entry in entries.items(): _check_entry(key, entry, shards)
+    return shards, entries
+
 def read_index(
     file:Path, # `….index`
 ) -> tuple[int,dict[str,Entry]]: # number of shards, and the variables by key
     "The table of a checkpoint's variables. Raises `ValueError` if it is not a whole one."
-    data, rows = file.read_bytes(), {}
     try:
-        if data[-8:] != bytes.fromhex("57fb808b247547db"):
-            raise ValueError("it does not end with LevelDB's mark")
-        (_, _, *table), _ = _varints(data[-48:], 0, 4)
-        for _, place in _block(data, *table): rows |= _block(data, *_varints(place, 0, 2)[0])
-        header = _message(rows.pop(b"", b""))
-        entries = {key.decode(): _entry(value) for key, value in rows.items()}
-        if 1 not in header or header.get(2, [0]) != [0]:
-            raise ValueError("it has no header, or one for another order of bytes")
-        return header[1][0], entries
-    except (ValueError, TypeError) as e:
+        if (size := file.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes; expected at most {_MOST_BYTES:,}")
+        return _parse_index(file.read_bytes())
+    except ValueError as e:
         raise ValueError(f"{file} is not a whole index of a TensorFlow checkpoint: {e}") from e
 
 # %% ../nbs/11c_official.ipynb #e3a7ab6f
+def _named_in(state):
+    "The newest checkpoint, as a file `checkpoint` names it; None if it names none."
+    with state.open("rb") as file: text = file.read(1 << 16).decode(errors="replace")
+    found = re.search(r'^model_checkpoint_path: "([^"\n]+)"', text, re.M)
+    name = Path(found[1]).name if found else ""
+    return name if name.isprintable() and name else None
+
 def _newest_prefix(folder):
     "The prefix of a folder's newest or only checkpoint."
     state, indexes = folder/"checkpoint", sorted(folder.glob("*.index"))
-    text = state.read_text() if state.is_file() else ""
-    if newest := re.search(r'^model_checkpoint_path: "(.+)"', text, re.M):
-        return folder/Path(newest[1]).name
+    if state.is_file() and (newest := _named_in(state)): return folder/newest
     if len(indexes) == 1: return indexes[0].with_suffix("")
     raise FileNotFoundError(f"{folder} holds no TensorFlow checkpoint, or several: expected a file "
                             "'checkpoint' that names the newest, or a single .index file")
@@ -140,9 +211,6 @@ def checkpoint_prefix(
     return prefix
 
 # %% ../nbs/11c_official.ipynb #0c60af5a
-_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"} # TensorFlow's number: numpy's name
-_STRING = 7
-
 def _checksum(entry, data):
     "As TensorFlow computes it."
     if entry.dtype != _STRING: return google_crc32c.value(data)
@@ -160,16 +228,20 @@ class TensorFlowCheckpoint:
         self.prefix = checkpoint_prefix(path)
         count, self.entries = read_index(Path(f"{self.prefix}.index"))
         self.shards = [Path(f"{self.prefix}.data-{i:05d}-of-{count:05d}") for i in range(count)]
-        for i, shard in enumerate(self.shards): self._check_length(i, shard)
+        ends, used = [0]*count, [0]*count
+        for entry in self.entries.values():
+            ends[entry.shard] = max(ends[entry.shard], entry.offset + entry.size)
+            used[entry.shard] += entry.size
+        for shard in zip(self.shards, ends, used): self._check_length(*shard)
 
-    def _check_length(self, i, shard):
+    def _check_length(self, shard, end, used):
         "A shard is there, and as long as the table says."
         if not shard.is_file():
             said = f"{shard} does not exist, but {self.prefix.name}.index speaks of it"
             raise FileNotFoundError(said)
-        ends = [e.offset + e.size for e in self.entries.values() if e.shard == i]
-        end, size = max(ends, default=0), shard.stat().st_size
+        size = shard.stat().st_size
         if size < end: raise ValueError(f"{shard} is cut off: it has {size:,} of {end:,} bytes")
+        if size < used: raise ValueError(f"{shard} has {size:,} bytes for variables of {used:,}")
 
     def read(self,
         key:str, # of a variable
@@ -404,31 +476,143 @@ OFFICIAL = {f"{data}-{model}-{size}": place.format(folder, size, size)
             for model, folder in _FOLDERS.items() for size in sizes}
 OFFICIAL |= {f"multitask-vit_b-{n}": f"multi_task/ckpt/vit_b_{n}x{n}" for n in (640, 1024)}
 
-# %% ../nbs/11c_official.ipynb #1367cdd2
+# %% ../nbs/11c_official.ipynb #ea2d0477
+class _Notes(NamedTuple):
+    "What a server said about a file."
+    url:str # where it is
+    size:int # its bytes
+    tag:str|None # its version; None if it has none that a server can compare
+    crc:int|None # its checksum; None if the server promised none
+
+def _notes_of(part):
+    "Where they are kept."
+    return part.with_name(part.name + ".json")
+
+def _begun(part, url):
+    "Notes and bytes of a download that broke off; None and zero if it has to begin."
+    notes = _notes_of(part)
+    if part.is_symlink() or notes.is_symlink():
+        raise FileExistsError(f"{part} is a link, and nothing is written through it: move it away")
+    if not part.exists(): return None, 0
+    if not part.is_file() or not notes.is_file():
+        raise FileExistsError(f"{part} was not begun by this command, and stays: move it away")
+    try: known = _Notes(**json.loads(notes.read_text(encoding="utf-8")))
+    except (ValueError, TypeError): return None, 0
+    here = part.stat().st_size
+    fits = known.url == url and isinstance(known.size, int) and here <= known.size
+    return (known, here) if fits else (None, 0)
+
+def _forget(part):
+    "Throw away what was fetched."
+    for file in (part, _notes_of(part)): file.unlink(missing_ok=True)
+
+def _open_own(file, mode):
+    "Open a file to write, but not through a link, not even one that was made a moment ago."
+    def opener(name, flags): return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return open(file, mode, opener=opener)
+
+# %% ../nbs/11c_official.ipynb #7005e2ae
 def _promised(headers):
     "The checksum that Google's storage gives with a file; None from other servers."
     parts = ",".join(headers.get_all("x-goog-hash", [])).replace(" ", "").split(",")
     found = [part[len("crc32c="):] for part in parts if part.startswith("crc32c=")]
-    return int.from_bytes(base64.b64decode(found[0]), "big") if found else None
+    try: return int.from_bytes(base64.b64decode(found[0]), "big") if found else None
+    except ValueError: return None
 
-def _fetch_rest(url, part):
+def _version(headers):
+    "What a server calls this version of a file if it can compare it; else when it was changed."
+    tag = headers.get("ETag") or ""
+    if not tag.startswith('"'): tag = headers.get("Last-Modified") or ""
+    return tag if tag and tag.isascii() and tag.isprintable() and len(tag) < 200 else None
+
+def _whole_number(text):
+    "Of digits alone; None for anything else."
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else None
+
+def _announced(answer, url):
+    "Notes on a file and the place where an answer begins; `URLError` if it is not the file."
+    if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+        raise URLError("a web page came instead of the file: is there a login, or a proxy?")
+    if (packed := answer.headers.get("Content-Encoding", "identity")) != "identity":
+        raise URLError(f"it sends the file packed, as {one_line(packed)}")
+    size, start = _whole_number(answer.headers.get("Content-Length")), 0
+    if size is None: raise URLError("it does not say how long the file is")
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})",
+                             answer.headers.get("Content-Range", ""))
+        start, size = map(int, found.groups()) if found else (-1, size)
+    if size == 0: raise URLError("it says that the file is empty")
+    return _Notes(url, size, _version(answer.headers), _promised(answer.headers)), start
+
+# %% ../nbs/11c_official.ipynb #778c9d71
+_PATIENCE, _SLOWEST = 60., 1 << 16 # seconds until an answer; bytes that must come in that time
+
+def _in_time(call):
+    "What a call returns, if it does so in time; a server may send a letter of its answer a minute."
+    done = Future()
+    def run():
+        try: done.set_result(call())
+        except BaseException as e: done.set_exception(e)
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([done], _PATIENCE).done: raise TimeoutError(f"no answer in {_PATIENCE:g} seconds")
+    return done.result()
+
+def _ask(url, part, known, start):
+    "The answer of a server, from this byte on if the file is still the same."
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and known.tag: headers["If-Range"] = str(known.tag)
+    try: return _in_time(lambda: urlopen(Request(url, headers=headers), timeout=30))
+    except HTTPError as e:
+        if e.code != 416: raise
+        _forget(part)                                   # what is there is no beginning of that file
+        raise ConnectionError("what had come is no part of the file that is there now") from e
+
+# %% ../nbs/11c_official.ipynb #1367cdd2
+def _fetch_rest(url, part, most=None):
     "Append what is missing to `part`, and give the checksum that the whole must have."
-    start = part.stat().st_size if part.exists() else 0
-    asked = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urlopen(asked, timeout=30) as answer:
-        if answer.status != 206: start = 0                       # the server begins again
-        if "Content-Length" not in answer.headers:
-            raise URLError("it does not say how long the file is")
-        total = start + int(answer.headers["Content-Length"])
-        bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=url.split("/")[-1])
-        with part.open("ab" if start else "wb") as file, bar:
-            while bar.n < total:
-                chunk = answer.read(1 << 20)
-                lack = f"{total - bar.n:,} of {total:,} bytes are missing"
-                if not chunk: raise ConnectionError(lack)
-                _store(chunk, file, f"{url} cannot be stored in {part.parent}, {lack}")
-                bar.update(len(chunk))
-        return _promised(answer.headers)
+    known, start = _begun(part, url)
+    if known and start == known.size: return known.crc      # only its name was missing
+    with _ask(url, part, known, start) as answer:
+        notes, begins = _announced(answer, url)
+        if answer.status == 206 and not (begins == start > 0 and _same(known, notes)):
+            _forget(part)
+            raise ConnectionError("the file on the server is another one now")
+        if most and notes.size > most:
+            raise URLError(f"it announces {notes.size:,} bytes; expected at most {most:,}")
+        free = shutil.disk_usage(part.parent).free
+        if free < notes.size - begins:
+            raise OSError(f"{url} cannot be stored in {part.parent}: {notes.size - begins:,} bytes "
+                          f"are to come, and there is room for {free:,}")
+        if not begins: _write_notes(part, notes)
+        with _open_own(part, "ab" if begins else "wb") as file:
+            _receive(answer, file, begins, notes, part.parent)
+    return known.crc if begins else notes.crc
+
+def _same(known, notes):
+    "Is it the file that it was? A checksum may be left out when the rest is sent."
+    return known[:3] == notes[:3] and (None in (known.crc, notes.crc) or known.crc == notes.crc)
+
+def _write_notes(part, notes):
+    "Before the first byte comes."
+    with _open_own(_notes_of(part), "w") as file: json.dump(notes._asdict(), file)
+
+def _receive(answer, file, have, notes, folder):
+    "Write what comes, while enough of it comes."
+    began, before = time.monotonic(), have
+    bar = tqdm(total=notes.size, initial=have, unit="B", unit_scale=True,
+               desc=notes.url.split("/")[-1])
+    with bar:
+        while have < notes.size:
+            chunk = answer.read1(min(1 << 20, notes.size - have))
+            lack = f"{notes.size - have:,} of {notes.size:,} bytes are missing"
+            if not chunk: raise ConnectionError(lack)
+            _store(chunk, file, f"{notes.url} cannot be stored in {folder}, {lack}")
+            have += len(chunk)
+            bar.update(len(chunk))
+            if time.monotonic() - began < _PATIENCE: continue
+            if have - before < _SLOWEST:
+                raise ConnectionError(f"{have - before:,} bytes came in {_PATIENCE:g} seconds")
+            began, before = time.monotonic(), have
 
 def _store(chunk, file, failed):
     "Write what came, or say what failed."
@@ -445,42 +629,60 @@ def _crc_of(file):
     return crc
 
 # %% ../nbs/11c_official.ipynb #756e4668
+def _patiently(url, part, most, attempts, pause):
+    "Fetch a file to `part`, and give the checksum that it must have."
+    by_hand = f"by hand, it goes to {part.absolute().with_suffix('')}"
+    for attempt in range(attempts):
+        try: return _fetch_rest(url, part, most)
+        except HTTPError as e:
+            said = f"{url} cannot be had: the server answers {e.code} {one_line(e.reason)}"
+            if e.code == 404: raise FileNotFoundError(said) from e
+            raise ConnectionError(f"{said}; {by_hand}") from e
+        except URLError as e:
+            said = f"{url} cannot be reached ({one_line(e.reason)})"
+            raise ConnectionError(f"{said}; {by_hand}") from e
+        except (ConnectionError, TimeoutError, HTTPException, SSLError) as e:
+            if attempt == attempts - 1:
+                said = f"the download of {url} broke off ({one_line(e)})"
+                raise ConnectionError(f"{said}; the next call continues from there, or "
+                                      f"{by_hand}") from e
+            time.sleep(pause)
+
 def download(
     url:str, # of a file
     file:Path, # where to put it
     attempts:int=5, # how often to take up a broken connection
     pause:float=1., # seconds before that
+    most:int|None=None, # bytes that it may have
+    check:Callable[[Path],object]|None=None, # raises `ValueError` for what is not such a file
 ) -> None:
     """Fetch a file, whole or not at all. Raises `FileNotFoundError`, `ConnectionError`, `OSError`
-    (a full disk) or `ValueError` (a wrong checksum)."""
+    (a full disk, a file in the way) or `ValueError` (a wrong checksum or content)."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part, by_hand = file.with_name(file.name + ".part"), f"by hand, it goes to {file.absolute()}"
-    for attempt in range(attempts):
-        try:
-            promised = _fetch_rest(url, part)
-            break
-        except HTTPError as e:
-            if e.code == 416: # what is there is no beginning of that file
-                part.unlink()
-                promised = _fetch_rest(url, part)
-                break
-            said = f"{url} cannot be had: the server answers {e.code} {e.reason}"
-            if e.code == 404: raise FileNotFoundError(said) from e
-            raise ConnectionError(f"{said}; {by_hand}") from e
-        except URLError as e:
-            raise ConnectionError(f"{url} cannot be reached ({e.reason}); {by_hand}") from e
-        except (ConnectionError, TimeoutError, HTTPException) as e:
-            if attempt == attempts - 1:
-                said = f"the download of {url} broke off ({e}); the next call continues from there"
-                raise ConnectionError(f"{said}, or {by_hand}") from e
-            time.sleep(pause)
+    part, wrong = file.with_name(file.name + ".part"), None
+    promised = _patiently(url, part, most, attempts, pause)
     if promised is not None and _crc_of(part) != promised:
-        part.unlink()
-        said = "arrived with another checksum than the server promised, and was thrown away"
-        raise ValueError(f"{url} {said}")
+        wrong = "arrived with another checksum than the server promised"
+    else:
+        try: check and check(part)
+        except ValueError as e: wrong = f"is not what it should be ({one_line(e)})"
+    if wrong:
+        _forget(part)
+        raise ValueError(f"{url} {wrong}, and was thrown away")
     part.replace(file)
+    _forget(part)
 
 # %% ../nbs/11c_official.ipynb #bc8f596d
+def _check_state(file):
+    "`ValueError` if a file `checkpoint` names none."
+    if not _named_in(file): raise ValueError(f"{file} does not name a checkpoint")
+
+def _passes(check, file):
+    "Is a file in the cache what it should be? Otherwise it is fetched again."
+    try: check and check(file)
+    except ValueError: return False
+    return True
+
 def download_official(
     name:str, # a key of `OFFICIAL`
 ) -> Path: # the checkpoint's prefix in the cache
@@ -488,16 +690,15 @@ def download_official(
     place = OFFICIAL[name]
     bucket = os.environ.get("PIX2SEQ_BUCKET", "https://storage.googleapis.com/pix2seq")
     folder = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))/place
-    def fetch(part):
-        if not (folder/part).is_file(): download(f"{bucket}/{place}/{part}", folder/part)
-    try: fetch("checkpoint")
+    def fetch(part, check=None, most=None):
+        if (folder/part).is_file() and _passes(check, folder/part): return
+        download(f"{bucket}/{place}/{quote(part)}", folder/part, most=most, check=check)
+    try: fetch("checkpoint", _check_state, 1 << 16)
     except ConnectionError as e:
         others = "the .index and .data files of the checkpoint that it names"
         raise ConnectionError(f"{e}, and beside it {others}") from e
-    newest = re.search(r'^model_checkpoint_path: "(.+)"', (folder/"checkpoint").read_text(), re.M)
-    if not newest: raise ValueError(f"{folder/'checkpoint'} does not name a checkpoint")
-    prefix = folder/Path(newest[1]).name
-    fetch(f"{prefix.name}.index")
+    prefix = folder/_named_in(folder/"checkpoint")
+    fetch(f"{prefix.name}.index", read_index, _MOST_BYTES)
     shards, _ = read_index(Path(f"{prefix}.index"))
     for i in range(shards): fetch(f"{prefix.name}.data-{i:05d}-of-{shards:05d}")
     return prefix
@@ -533,7 +734,8 @@ def _read_weights(checkpoint, names):
     for key in checkpoint.entries:
         if key not in names: checkpoint.read(key)
         else:
-            value = np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C")
+            with np.errstate(over="ignore"): # what is beyond float32 is found, and refused, later
+                value = np.array(as_weight(names[key], checkpoint[key]), np.float32, order="C")
             weights[names[key]] = torch.from_numpy(value)
     return weights
 
@@ -550,9 +752,17 @@ def _heads(name, shape):
 
 def _fits(config, name, shape, own):
     "Does a published shape become ours, with as many heads?"
+    if 0 in shape: return False
     heads = config.decoder_heads if name.startswith("decoder.") else config.encoder_heads
     ours = as_weight(name, np.broadcast_to(np.float32(0), shape)).shape
     return ours == tuple(own.shape) and set(_heads(name, shape)) <= {heads}
+
+def _check_kinds(variables, names, source):
+    "`ValueError` for a variable of the model that has no fractions."
+    for key in names:
+        if variables[key].dtype in (1, 2, 19): continue
+        raise ValueError(f"{key} in {source} is of TensorFlow's type {variables[key].dtype}; "
+                         "expected floating point")
 
 def _compare(model, shapes, left_over, source):
     "`ValueError` if the checkpoint's variables are not the model's."
@@ -583,10 +793,14 @@ def from_official(cls:Pix2Seq,
     folder = "/".join(source.absolute().parts[-3:-1])
     try: config = official_config(shapes, folder, preset, image_size, **given)
     except KeyError as e: raise _unfit(source, [published_name(e.args[0])], left_over) from None
+    except ValueError as e: raise ValueError(f"{source}: {e}") from e
     with torch.device("meta"): model = cls(config)
     _compare(model, shapes, left_over, source)
-    counts = {name: torch.tensor(0) for name in model.state_dict().keys() - _own_variables(model)}
-    model.load_state_dict(_read_weights(checkpoint, names) | counts, assign=True)
+    _check_kinds(variables, [key for key, ours in names.items() if ours], source)
+    own, weights = model.state_dict(), _read_weights(checkpoint, names)
+    weights |= {name: torch.tensor(0) for name in own.keys() - _own_variables(model)}
+    check_weights(own, weights, str(source))
+    model.load_state_dict(weights, assign=True)
     return model.to(map_location).eval()
 
 # %% ../nbs/11c_official.ipynb #b5378605
@@ -627,12 +841,12 @@ def convert(
     if Path(checkpoint or "", "model.safetensors").is_file():
         raise ValueError(f"{checkpoint} is a model of this library already; nothing to convert")
     converted = Pix2Seq.from_official(checkpoint, preset, image_size)
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try: converted.save_pretrained(aside)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(".part", f"{folder.name}.", folder.parent) as aside: # nobody else's
+            converted.save_pretrained(Path(aside)/"model")
+            if folder.is_dir(): folder.rmdir()
+            Path(aside, "model").rename(folder)
     except Exception as e: # also what a library makes of a full disk
-        shutil.rmtree(aside, ignore_errors=True)
         raise OSError(f"the model could not be saved in {out}: {e}") from e
-    if folder.is_dir(): folder.rmdir()
-    aside.rename(folder)
     return converted

@@ -8,6 +8,7 @@ __all__ = ['Found', 'find_model', 'load_model']
 # %% ../nbs/11d_pretrained.ipynb #d85148aa
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +30,15 @@ def options(self:Found) -> dict: # for `generate`
     return dict(constrained=False) if self.kind in ("tensorflow", "published") else {}
 
 # %% ../nbs/11d_pretrained.ipynb #b7b95037
+def _numbered(folder):
+    "The numbered checkpoints of a run, the newest first."
+    found = {int(match[1]): place for place in folder.glob("checkpoint-*")
+             if (match := re.fullmatch("checkpoint-([0-9]+)", place.name))}
+    return [found[step] for step in sorted(found, reverse=True)]
+
 def _saved_in(folder):
     "The saved model in a folder, or in a run's folder; None if there is none."
-    places = [folder, folder/"checkpoint", *sorted(folder.glob("checkpoint-*"), reverse=True)]
+    places = [folder, folder/"checkpoint", *_numbered(folder)]
     return next((place for place in places if (place/"model.safetensors").is_file()), None)
 
 def _models_in(folder):

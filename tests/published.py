@@ -21,16 +21,22 @@ SMALL = dict(
 )
 
 
-def write_published(folder:Path) -> Path: # the folder, which holds a TensorFlow checkpoint
-    "Write a small model with the chapter's own writer, which its tests use."
+def writer() -> dict: # its functions by name, and `small`, which makes a model
+    "The chapter's own writer of checkpoints, which its tests use."
     cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     room = dict(vars(official))
     for source in sources: # imports first, then the cells that define the writer
         wanted = source.startswith("#| hide\nimport") or any(name in source for name in WRITER)
         if wanted: exec(source, room)
+    return room | dict(small=lambda: Pix2Seq(Pix2SeqConfig(**SMALL)).eval())
+
+
+def write_published(folder:Path) -> Path: # the folder, which holds a TensorFlow checkpoint
+    "Write a small model in the published form."
     torch.manual_seed(0)
-    return room["write_official"](Pix2Seq(Pix2SeqConfig(**SMALL)).eval(), folder)
+    make = writer()
+    return make["write_official"](make["small"](), folder)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
