@@ -1,6 +1,7 @@
-"""The step in C++ under sanitizers, and its cache in hostile hands.
+"""The step in C++ under sanitizers, its cache in hostile hands, and CUDA graphs on a CPU.
 
 `pytest -m attack tests/test_native.py -s` runs the long form and prints how many calls it made."""
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,8 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pix2seq import native
+from pix2seq.digits import DigitScenes
 from pix2seq.engine import Engine
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
@@ -359,3 +363,117 @@ def test_what_a_hanging_compiler_started_ends_too(cache, tmp_path, monkeypatch):
     time.sleep(.5)
     status = Path(f"/proc/{pid.read_text().strip()}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z"
+
+
+# CUDA graphs, recorded and replayed on a CPU
+
+class Recorder(TorchDispatchMode):
+    "Keeps every operation with its tensors, and puts back what was changed when it ends."
+    not_captured = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "_unique2",
+                    "uniform_", "random_", "bernoulli_", "multinomial", "equal"}
+    def __init__(self):
+        super().__init__()
+        self.calls, self.before = [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name.split("::")[1]
+        if name in self.not_captured: raise RuntimeError(f"{name} waits for the device")
+        for value, argument in zip(args, function._schema.arguments):
+            if argument.alias_info and argument.alias_info.is_write:
+                self.before.append((value, value.clone()))
+        out = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, out))
+        return out
+
+
+class Graph:
+    "In the place of `torch.cuda.CUDAGraph`."
+    made = []
+    def replay(self):
+        for function, args, kwargs, out in self.calls:
+            new = function(*args, **kwargs)
+            if function._schema.is_mutable: continue
+            for old, value in zip(tree_leaves(out), tree_leaves(new)):
+                if old.data_ptr() != value.data_ptr(): old.copy_(value)
+
+
+class Stream:
+    "In the place of a stream: which device it was asked of."
+    def __init__(self, device=None): self.device = device
+    def wait_stream(self, other): pass
+
+
+@contextlib.contextmanager
+def capture(graph, **options):
+    "In the place of `torch.cuda.graph`."
+    recorder = Recorder()
+    with recorder: yield
+    for value, old in reversed(recorder.before): value.copy_(old)
+    graph.calls, graph.options = recorder.calls, options
+    Graph.made.append(graph)
+
+
+@pytest.fixture
+def recording(monkeypatch):
+    "An engine that records, on a CPU; the plain reader beside it; the devices asked of streams."
+    streams, pools = [], []
+    def stream(device=None): return streams.append(device) or Stream(device)
+    def pool(): return pools.append(len(pools)) or pools[-1]
+    fakes = dict(CUDAGraph=Graph, graph=capture, Stream=stream, current_stream=stream,
+                 graph_pool_handle=pool, stream=lambda chosen: contextlib.nullcontext())
+    for name, fake in fakes.items(): monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(Graph, "made", [])
+    model = Pix2Seq.from_pretrained("digits")
+    engine = Engine(model, native=False)
+    engine.records = True
+    return engine, Reader(model), streams
+
+
+WAYS = (dict(temperature=0), dict(top_p=.4), dict(top_p=.9, top_k=50), dict(constrained=False),
+        dict(top_p=.9, ordered=True), dict(constrained=False, ordered=True))
+
+
+@pytest.mark.parametrize("how", WAYS, ids=str)
+def test_a_replayed_graph_reads_the_same(recording, how):
+    engine, plain, _ = recording
+    images = torch.stack([DigitScenes("val")[i]["image"]/255 for i in range(5)])
+    for batch in (images, images[:1], images[[4, 2, 3]]):
+        ours, theirs = (generate(plain.model, batch, generator=seeded(), reader=reader, **how)
+                        for reader in (engine, plain))
+        assert torch.equal(ours.tokens, theirs.tokens)
+        assert (ours.logits.softmax(-1) - theirs.logits.softmax(-1)).abs().max() < 1e-4
+    assert Graph.made
+
+
+def test_graphs_name_their_device_pool_and_thread(recording, monkeypatch):
+    engine, plain, streams = recording
+    monkeypatch.setattr("pix2seq.engine.WINDOW", 8)      # many windows, so many graphs
+    monkeypatch.setattr(engine, "pool", "the pool")
+    generate(plain.model, torch.rand(2, 3, 96, 96), stop="never", reader=engine)
+    assert len(Graph.made) > 2 and set(streams) == {engine.device}
+    for graph in Graph.made:
+        assert graph.options["capture_error_mode"] == "thread_local"
+        assert graph.options["pool"] == "the pool"
+        assert graph.options["stream"].device == engine.device
+
+
+def test_a_pool_lives_as_long_as_its_graphs(recording):
+    engine = recording[0]
+    engine.device, engine.graphs = torch.device("cuda", 1), {"a way": {}}
+    first = engine._pool()
+    engine.graphs["a way"]["shapes"] = "a graph"
+    assert engine._pool() == first
+    engine.graphs.clear()
+    assert engine._pool() != first                       # its memory went with its last graph
+
+
+def test_graphs_do_not_grow_with_temperature(recording):
+    engine, plain, _ = recording
+    images = torch.rand(1, 3, 96, 96)
+    for i in range(12):
+        generate(plain.model, images, temperature=1 + i/10, reader=engine, max_objects=1)
+    assert len(engine.graphs) == 4
+    assert sum(map(len, engine.graphs.values())) == 4
+    before = len(Graph.made)
+    generate(plain.model, images, temperature=2.1, reader=engine, max_objects=1)
+    assert len(Graph.made) == before                     # the last ones are still there
