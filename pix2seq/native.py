@@ -19,6 +19,7 @@ import sys
 import tempfile
 import warnings
 from functools import partial
+from operator import is_
 from pathlib import Path
 
 import torch
@@ -232,7 +233,7 @@ def _made(compiler, folder, **constants):
 
 OPTIONS = "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-std=c++17", "-x", "c++"
 
-# %% ../nbs/10c_native.ipynb #1df66f70
+# %% ../nbs/10c_native.ipynb #845a109f
 def _make(command, folder):
     "Read a library from the folder, or compile it once and keep it there."
     target = _compile([*command, "-dM", "-E", os.devnull]), *platform.libc_ver()
@@ -254,7 +255,7 @@ def _checksum(code):
     "The SHA-256 of bytes, as text."
     return hashlib.sha256(code).hexdigest()
 
-# %% ../nbs/10c_native.ipynb #fb0f8058
+# %% ../nbs/10c_native.ipynb #3be89eb8
 def _kept(file):
     "Code that lies there whole, or none; `OSError` where others may write to the folder."
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -278,7 +279,7 @@ def _refuse_foreign(status):
     if status.st_uid != os.geteuid(): raise PermissionError("it belongs to another user")
     if status.st_mode & 0o022: raise PermissionError("others may write to it: chmod go-w")
 
-# %% ../nbs/10c_native.ipynb #47630ab5
+# %% ../nbs/10c_native.ipynb #2c26ab6b
 def _keep(file, code, problem):
     "Put code and its checksum in place, each whole or not at all."
     if problem: raise problem
@@ -305,7 +306,7 @@ def _load(code, places, fresh=False):
         except (OSError, AttributeError) as e: problem = e
     raise RuntimeError(f"what was compiled cannot be loaded: {_first_line(str(problem))}")
 
-# %% ../nbs/10c_native.ipynb #bdda2a6e
+# %% ../nbs/10c_native.ipynb #1ca3e1b3
 def _typed(library):
     "The same library, with the types of its two functions."
     address, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -330,7 +331,7 @@ def _compiled(command):
             return file.read_bytes()
     except OSError as e: raise RuntimeError(f"{command[0]} made no library: {e}") from e
 
-# %% ../nbs/10c_native.ipynb #7eef42a2
+# %% ../nbs/10c_native.ipynb #1ea796c2
 PATIENCE = 60 # seconds for a compiler, which needs one or two
 
 def _compile(command, text=""):
@@ -376,7 +377,7 @@ class NativeLinear(PlainLinear):
         if status: raise ValueError(f"a product cannot have {len(x)} rows of {y.shape[1]} numbers")
         return y
 
-# %% ../nbs/10c_native.ipynb #8ee7751b
+# %% ../nbs/10c_native.ipynb #dd83e996
 class NativeDecoder(PackedDecoder):
     "A packed decoder whose layers are one function in C++: float32 on a CPU."
     def __init__(self,
@@ -388,21 +389,34 @@ class NativeDecoder(PackedDecoder):
                                       WIDE=c.decoder_mlp_dim, EPS=f"{model.norm.eps}f")
         super().__init__(model, linear, partial(NativeLinear, run=self.library.head))
         self.table = _addresses(part for layer in self.layers for part in _parts(layer))
+        self.checked = 0, [], None
 
     def hidden(self, read:Tensor, position:Tensor, past, image) -> Tensor: # `[B]`, `[1]` -> `[B, D]`
-        x = self.embedding[read] + self.positions[position]
-        place, places = position.item(), _places(past, len(x), self.layers, window=True)
-        cells = _places(image, len(x), self.layers)
-        if not 0 <= place < past[0][0].shape[2]: raise ValueError(
-            f"a token's place was {place}, but there is room for {past[0][0].shape[2]}")
+        x, place = self.embedding[read] + self.positions[position], position.item()
+        past, image = sum(past, []), sum(image, [])
+        length, places, cells = self._sizes(len(x), past, image)
+        if not 0 <= place < length: raise ValueError(
+            f"a token's place was {place}, but there is room for {length}")
         status = self.library.step(
-            self.table, len(self.layers), x.data_ptr(), len(x), place, _addresses(sum(past, [])),
-            places, _addresses(sum(image, [])), cells, torch.get_num_threads())
+            self.table, len(self.layers), x.data_ptr(), len(x), place, _addresses(past), places,
+            _addresses(image), cells, torch.get_num_threads())
         if status == 2: raise MemoryError(f"a step for {len(x)} images found no memory")
-        if status: raise ValueError(f"a step cannot have {len(x)} images, {places} places")
+        if status: raise ValueError(f"a step cannot have {len(x)} images and {places} places")
         return self.norm(x)
 
-# %% ../nbs/10c_native.ipynb #be128783
+    def _sizes(self, batch, past, image):
+        "Tokens in sight, places of the past and of the image; the same tensors are checked once."
+        batch_before, tensors, sizes = self.checked
+        now = past + image
+        same = batch == batch_before and len(now) == len(tensors) and all(map(is_, now, tensors))
+        if same: return sizes
+        layers, heads = len(self.layers), self.layers[0].heads
+        sizes = (past[0].shape[2], _places(past, batch, layers, heads, window=True),
+                 _places(image, batch, layers, heads))
+        self.checked = batch, now, sizes
+        return sizes
+
+# %% ../nbs/10c_native.ipynb #abf07385
 def _parts(layer):
     "The tensors of a layer, in the order of `Layer` in C++."
     for name in ("norm1", "norm2", "norm3"):
@@ -416,13 +430,13 @@ def _addresses(tensors):
     found = [None if x is None else x.data_ptr() for x in tensors]
     return (ctypes.c_void_p*len(found))(*found)
 
-def _places(kept, batch, layers, window=False):
+def _places(kept, batch, layers, heads, window=False):
     "How many places keys and values have room for; a window has the strides of the whole."
-    rows, heads, places, width = shape = kept[0][0].shape
-    if window: places = kept[0][0].stride(1)//width
-    strides = heads*places*width, places*width, width, 1
-    fits = rows >= batch and heads == layers[0].heads and len(kept) == len(layers)
-    for x in sum(kept, []):
+    rows, has, places, width = shape = kept[0].shape
+    if window: places = kept[0].stride(1)//width
+    strides = has*places*width, places*width, width, 1
+    fits = rows >= batch and has == heads and len(kept) == 2*layers
+    for x in kept:
         lies = x.stride() == strides if window else x.is_contiguous()
         fits = fits and lies and x.shape == shape and x.dtype == torch.float32
     if fits: return places
