@@ -233,7 +233,7 @@ def _made(compiler, folder, **constants):
 
 OPTIONS = "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-std=c++17", "-x", "c++"
 
-# %% ../nbs/10c_native.ipynb #845a109f
+# %% ../nbs/10c_native.ipynb #3201ec0f
 def _make(command, folder):
     "Read a library from the folder, or compile it once and keep it there."
     target = _compile([*command, "-dM", "-E", os.devnull]), *platform.libc_ver()
@@ -255,11 +255,12 @@ def _checksum(code):
     "The SHA-256 of bytes, as text."
     return hashlib.sha256(code).hexdigest()
 
-# %% ../nbs/10c_native.ipynb #3be89eb8
+# %% ../nbs/10c_native.ipynb #ad96d921
 def _kept(file):
     "Code that lies there whole, or none; `OSError` where others may write to the folder."
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_foreign(os.stat(file.parent))
+    _refuse_foreign(os.lstat(file.parent), stat.S_IFDIR)
+    _refuse_open(file.parent.resolve().parents)
     try: code, checksum = _read(file), _read(file.with_suffix(".sha256"))
     except OSError: return None
     return code if checksum == f"{_checksum(code)}  {file.name}\n".encode() else None
@@ -268,18 +269,24 @@ def _read(path):
     "The bytes of a plain file that only its owner, this user, may write; else `OSError`."
     flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with open(os.open(path, sum(flags)), "rb") as file:  # sum: 0 is O_RDONLY, no flags overlap
-        status = os.fstat(file.fileno())
-        _refuse_foreign(status)
-        if not stat.S_ISREG(status.st_mode): raise OSError("it is not a plain file")
+        _refuse_foreign(os.fstat(file.fileno()), stat.S_IFREG)
         return file.read()
 
-def _refuse_foreign(status):
-    "Raise `PermissionError` unless this user alone may write; Windows has no such numbers."
-    if not hasattr(os, "geteuid"): return
+def _refuse_foreign(status, kind):
+    "Raise `OSError` unless it is of this kind and this user alone may write to it."
+    if stat.S_IFMT(status.st_mode) != kind: raise OSError("it is a link, or of another kind")
+    if not hasattr(os, "geteuid"): return                # Windows has no such numbers
     if status.st_uid != os.geteuid(): raise PermissionError("it belongs to another user")
     if status.st_mode & 0o022: raise PermissionError("others may write to it: chmod go-w")
 
-# %% ../nbs/10c_native.ipynb #2c26ab6b
+def _refuse_open(folders):
+    "Raise `PermissionError` where anybody may replace what these folders hold."
+    for folder in folders if hasattr(os, "geteuid") else ():
+        mode = os.stat(folder).st_mode
+        if mode & 0o002 and not mode & stat.S_ISVTX:
+            raise PermissionError(f"anybody may write to {folder}: chmod o-w")
+
+# %% ../nbs/10c_native.ipynb #c58b2a28
 def _keep(file, code, problem):
     "Put code and its checksum in place, each whole or not at all."
     if problem: raise problem
@@ -306,7 +313,7 @@ def _load(code, places, fresh=False):
         except (OSError, AttributeError) as e: problem = e
     raise RuntimeError(f"what was compiled cannot be loaded: {_first_line(str(problem))}")
 
-# %% ../nbs/10c_native.ipynb #1ca3e1b3
+# %% ../nbs/10c_native.ipynb #c68777e1
 def _typed(library):
     "The same library, with the types of its two functions."
     address, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -318,6 +325,7 @@ def _typed(library):
 
 def _try_apart(file):
     "Load a new library in another process first, which a broken one may end."
+    if getattr(sys, "frozen", False) or not sys.executable: return   # no interpreter to start
     load = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     status, _, said = _call([sys.executable, "-I", "-S", "-c", load, str(file)])
     if status: raise OSError(said.strip().rpartition("\n")[2] or f"it ended with {status}")
@@ -331,7 +339,7 @@ def _compiled(command):
             return file.read_bytes()
     except OSError as e: raise RuntimeError(f"{command[0]} made no library: {e}") from e
 
-# %% ../nbs/10c_native.ipynb #1ea796c2
+# %% ../nbs/10c_native.ipynb #1cab0c39
 PATIENCE = 60 # seconds for a compiler, which needs one or two
 
 def _compile(command, text=""):
@@ -364,7 +372,11 @@ def _first_line(text):
 # %% ../nbs/10c_native.ipynb #ea76ff8a
 class NativeLinear(PlainLinear):
     "A product in C++."
-    def __init__(self, weight:Tensor, bias:Tensor, run): # `[out, in]`, `[out]`, and `head` of a library
+    def __init__(self,
+        weight:Tensor, # `[out, in]`
+        bias:Tensor, # `[out]`
+        run, # `head` of a library
+    ):
         super().__init__(weight, bias)
         self.run = run
 
@@ -377,7 +389,7 @@ class NativeLinear(PlainLinear):
         if status: raise ValueError(f"a product cannot have {len(x)} rows of {y.shape[1]} numbers")
         return y
 
-# %% ../nbs/10c_native.ipynb #dd83e996
+# %% ../nbs/10c_native.ipynb #ada45e70
 class NativeDecoder(PackedDecoder):
     "A packed decoder whose layers are one function in C++: float32 on a CPU."
     def __init__(self,
@@ -391,7 +403,13 @@ class NativeDecoder(PackedDecoder):
         self.table = _addresses(part for layer in self.layers for part in _parts(layer))
         self.checked = 0, [], None
 
-    def hidden(self, read:Tensor, position:Tensor, past, image) -> Tensor: # `[B]`, `[1]` -> `[B, D]`
+    def hidden(self,
+        read:Tensor, # `[B]` the last tokens
+        position:Tensor, # `[1]` their place
+        past, # keys and values, as `set_aside` makes them, or a window of those
+        image, # keys and values, contiguous
+    ) -> Tensor: # `[B, D]`; `ValueError` for a place or for room that does not fit
+        "What the last layer says of a place."
         x, place = self.embedding[read] + self.positions[position], position.item()
         past, image = sum(past, []), sum(image, [])
         length, places, cells = self._sizes(len(x), past, image)
@@ -416,7 +434,7 @@ class NativeDecoder(PackedDecoder):
         self.checked = batch, now, sizes
         return sizes
 
-# %% ../nbs/10c_native.ipynb #abf07385
+# %% ../nbs/10c_native.ipynb #80fcd229
 def _parts(layer):
     "The tensors of a layer, in the order of `Layer` in C++."
     for name in ("norm1", "norm2", "norm3"):

@@ -178,7 +178,8 @@ def evil(tmp_path):
 
 @needs_compiler
 def test_what_is_kept_is_private_and_whole(cache):
-    old = os.umask(0)
+    cache.parent.mkdir()
+    old = os.umask(0)                                    # whatever files get elsewhere
     try: assert works(start()[0])
     finally: os.umask(old)
     assert cache.stat().st_mode & 0o777 == 0o700
@@ -200,6 +201,28 @@ def test_a_folder_that_others_may_write_is_not_read(cache, evil, mode):
     assert works(library) and not mark.exists()
     assert len(said) == 1 and "others may write to it" in said[0]
     assert kept(cache)[0].read_bytes() == code           # nothing was written there either
+
+
+@needs_compiler
+def test_a_cache_that_anybody_may_write_is_not_used(cache, evil):
+    start()
+    plant(cache, evil[0])
+    cache.parent.chmod(0o777)
+    library, said = start()
+    assert works(library) and not evil[1].exists()
+    assert len(said) == 1 and f"anybody may write to {cache.parent}" in said[0]
+    cache.parent.chmod(0o1777)                           # as /tmp: none may replace another's
+    assert start()[1] == []                              # so what is there is this user's own
+    assert evil[1].exists()
+
+
+@needs_compiler
+def test_a_link_to_another_folder_is_not_followed(cache, tmp_path):
+    cache.parent.mkdir()
+    (tmp_path/"precious").mkdir(mode=0o700)
+    cache.symlink_to(tmp_path/"precious")
+    library, said = start()
+    assert works(library) and len(said) == 1 and not list((tmp_path/"precious").iterdir())
 
 
 @needs_compiler
