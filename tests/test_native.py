@@ -350,13 +350,16 @@ def compiler(tmp_path:Path, text:str) -> str:
     path.chmod(0o700)
     return str(path)
 
-LAST_IS_OUT = 'while [ "$2" != "" ]; do [ "$1" = -o ] && out=$2; shift; done\n[ "$out" = "" ] && exit\n'
+WHERE_OUT = """while [ "$2" != "" ]; do [ "$1" = -o ] && out=$2; shift; done
+[ "$out" = "" ] && exit
+"""
 BROKEN = dict(
-    fails="echo 'error: broken' >&2; exit 1", silent="exit 3", nothing="exit 0", killed="kill -9 $$",
+    fails="echo 'error: broken' >&2; exit 1", silent="exit 3", nothing="exit 0",
+    killed="kill -9 $$",
     hangs="sleep 1000 & sleep 1000", latin="printf 'error: \\351' >&2; exit 1",
-    garbage=LAST_IS_OUT + "echo garbage > $out", empty=LAST_IS_OUT + ": > $out",
-    half=LAST_IS_OUT + "g++ -x c++ -shared -fPIC -o $out /dev/null; truncate -s 9000 $out",
-    other=LAST_IS_OUT + "g++ -x c++ -shared -fPIC -o $out /dev/null")
+    garbage=WHERE_OUT + "echo garbage > $out", empty=WHERE_OUT + ": > $out",
+    half=WHERE_OUT + "g++ -x c++ -shared -fPIC -o $out /dev/null; truncate -s 9000 $out",
+    other=WHERE_OUT + "g++ -x c++ -shared -fPIC -o $out /dev/null")
 
 
 @needs_compiler
