@@ -10,9 +10,17 @@ import io
 import json
 import math
 import mmap
+import multiprocessing
 import os
+import signal
+import threading
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import takewhile
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +42,9 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 # %% auto #0
-__all__ = ['FIGURES', 'coco_eval', 'figures_of', 'coco_figures', 'class_figures', 'show_precision_recall', 'check_targets',
-           'check_dataset', 'coco_results', 'save_results', 'target_of', 'load_results', 'detect_dataset',
-           'detect_sharded', 'evaluate']
+__all__ = ['FIGURES', 'BATCH_SECONDS', 'coco_eval', 'figures_of', 'coco_figures', 'class_figures', 'show_precision_recall',
+           'check_targets', 'check_dataset', 'coco_results', 'save_results', 'target_of', 'load_results',
+           'start_worker', 'worker_options', 'shielded', 'detect_dataset', 'detect_sharded', 'evaluate']
 
 # %% ../nbs/11_evaluation.ipynb #c4ccdd16
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -327,6 +335,44 @@ class _Readable(Dataset):
         try: return self.dataset[i]
         except OSError as e: return str(e)
 
+# %% ../nbs/11_evaluation.ipynb #7d1da7f1
+BATCH_SECONDS = 600  # longest wait for a batch; a worker that takes longer will never answer
+
+def _obey(main:int):
+    "End this process once that one asks for it, and nobody else."
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != main: pass
+    os._exit(0)
+
+def start_worker(
+    worker:int, # its number
+    main:int, # process id of the one that reads
+) -> None:
+    "In a worker of a loader: leave signals to stop to the main process."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"): return                    # macOS and Windows lack it
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    threading.Thread(target=_obey, args=(main,), daemon=True).start()
+
+def worker_options(
+    workers:int, # processes that load
+) -> dict: # options of a `DataLoader`
+    "Workers that survive signals to the whole group, and a limit to the wait for them."
+    if not workers: return dict(num_workers=0)
+    begin = partial(start_worker, main=os.getpid())
+    return dict(num_workers=workers, timeout=BATCH_SECONDS, worker_init_fn=begin)
+
+# %% ../nbs/11_evaluation.ipynb #3a46330d
+@contextmanager
+def shielded(
+    workers:int=1, # processes that start in the block; without any, nothing is done
+) -> Iterator[None]:
+    "Hold signals back while workers start: until they are up, they would die of them."
+    if not workers or not hasattr(signal, "pthread_sigmask"): return (yield)
+    if multiprocessing.get_start_method() != "fork": resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try: yield
+    finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 # %% ../nbs/11_evaluation.ipynb #aa1d78e6
 def _batch_seed(seed, number):
     "A batch's own seed, whoever reads it."
@@ -338,9 +384,10 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
     starts, (part, parts) = range(0, length, batch_size), share
     batches = [range(start, min(start + batch_size, length)) for start in starts]
     loader = DataLoader(_Readable(dataset, length), batch_sampler=batches[part::parts],
-                        num_workers=workers, collate_fn=list, generator=torch.Generator())
+                        collate_fn=list, generator=torch.Generator(), **worker_options(workers))
     generator = torch.Generator(model.output_bias.device)
-    bar = tqdm(loader, desc="reading objects", leave=False, disable=not progress)
+    with shielded(workers): loaded = iter(loader)
+    bar = tqdm(loaded, "reading objects", len(loader), leave=False, disable=not progress)
     for number, batch in enumerate(bar):
         number = part + number*parts
         generator.manual_seed(_batch_seed(seed, number))
@@ -381,12 +428,14 @@ def detect_sharded(
     batch_size:int=50, # see `detect_dataset`
     workers:int=0, # for each process
     seed:int=0, # of the sampling
+    stopped:Callable=lambda: False, # once it is true, this process reads no further batch
     **options, # see `generate`
 ) -> tuple[list[dict],list[dict]]: # the same on every process: what `detect_dataset` gives on one
     "Read a data set with all processes: each takes every n-th batch, and the parts meet."
     share = (accelerator.process_index, accelerator.num_processes)
     how = limit, batch_size, workers, seed, False, share
-    batches = list(_detect_batches(model, dataset, *how, **options))
+    found = _detect_batches(model, dataset, *how, **options)
+    batches = list(takewhile(lambda batch: not stopped(), found))
     if accelerator.num_processes == 1: return _join(batches)
     from accelerate.utils import gather_object # here, since one process has nothing to gather
     return _join(gather_object(batches))
