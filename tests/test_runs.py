@@ -1,4 +1,5 @@
-"Run folders that were copied, torn, shared or filled up, and runs that are told to stop."
+"""Run folders that were copied, torn, shared or filled up, and runs that are told to stop.
+PIX2SEQ_KILLS=1: those that take long, too."""
 import json
 import os
 import shutil
@@ -212,3 +213,123 @@ def test_fresh_beside_a_live_run_is_refused(tmp_path, monkeypatch):
     lock = claim_folder(config)
     assert (tmp_path/'run.1/config.json').is_file()
     lock.release(force=True)
+
+
+START = '''import json, multiprocessing, sys
+from pix2seq.train_config import TrainConfig
+from pix2seq.training import train
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    train(TrainConfig(**json.loads(sys.argv[2])))
+'''
+
+
+def start(tmp_path:Path, method:str='fork', launch:tuple=(), **options) -> subprocess.Popen:
+    "A run as the leader of a group of processes of its own."
+    script, options = tmp_path/'start.py', SHORT | dict(out=str(tmp_path/'run')) | options
+    script.write_text(START)
+    command = [sys.executable, *launch, script, method, json.dumps(options)]
+    return subprocess.Popen(command, env=ENV, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def torchrun(count:int=2) -> tuple:
+    "Processes that find each other at a free port."
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    return ('-m', 'torch.distributed.run', '--nproc_per_node', str(count), '--master_addr',
+            '127.0.0.1', '--master_port', str(port))
+
+
+def wait_for(out:Path, run:subprocess.Popen, step:int=1) -> None:
+    "Until the run has written down this update."
+    def reached():
+        path = out/'metrics.jsonl'
+        return path.is_file() and any(row['step'] >= step for row in read_metrics(path))
+    while run.poll() is None and not reached(): time.sleep(.02)
+    assert run.poll() is None, run.communicate()[0]
+
+
+LONG_ONLY = pytest.mark.skipif('PIX2SEQ_KILLS' not in os.environ, reason='takes long')
+LONG = dict(steps=3000, save_every=3000, batch_size=4)
+
+
+@pytest.mark.parametrize('method', ['spawn', pytest.param('forkserver', marks=LONG_ONLY)])
+def test_ctrl_c_in_a_group(tmp_path, method):
+    "Workers of the loader get it, too, also while they start; the run saves all the same."
+    run = start(tmp_path, method, workers=1, **LONG)
+    wait_for(tmp_path/'run', run)
+    os.killpg(run.pid, signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130 and 'goes on from there' in said, said
+    assert 'Traceback' not in said and find_checkpoint(tmp_path/'run').name == 'checkpoint'
+
+
+def test_a_signal_to_the_group_changes_no_weights(tmp_path):
+    options = dict(workers=2, steps=40)
+    run = start(tmp_path, **options)
+    wait_for(tmp_path/'run', run, 3)
+    os.killpg(run.pid, signal.SIGTERM)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 143 and 'goes on from there' in said, said
+    options['workers'] = 0
+    for out in ('run', 'whole'): train(TrainConfig(**SHORT | options | dict(out=str(tmp_path/out))))
+    assert same(weights(tmp_path/'whole'), weights(tmp_path/'run'))
+
+
+def test_a_signal_while_it_evaluates(tmp_path):
+    "An answer within seconds, and a checkpoint of this very update."
+    run = start(tmp_path, workers=1, eval_every=3, eval_images=50_000, **LONG)
+    wait_for(tmp_path/'run', run, 3)
+    time.sleep(1.5)
+    asked = time.monotonic()
+    os.killpg(run.pid, signal.SIGTERM)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 143 and 'stopped after update 3;' in said, said
+    assert time.monotonic() - asked < 10
+    assert find_checkpoint(tmp_path/'run') is not None
+
+
+@pytest.mark.parametrize('count, evaluating', [(3, False), pytest.param(2, True, marks=LONG_ONLY)])
+def test_a_signal_through_torchrun(tmp_path, count, evaluating):
+    "Processes start at once in a new folder; the signal reaches them and their workers twice."
+    options = dict(eval_every=3, eval_images=50_000) if evaluating else {}
+    options = LONG | dict(batch_size=2*count) | options
+    run = start(tmp_path, launch=torchrun(count), workers=1, **options)
+    wait_for(tmp_path/'run', run, 3)
+    if evaluating: time.sleep(1.5)
+    asked = time.monotonic()
+    os.killpg(run.pid, signal.SIGTERM)
+    said, _ = run.communicate(timeout=60)
+    assert 'goes on from there' in said, said
+    assert time.monotonic() - asked < 25 and find_checkpoint(tmp_path/'run') is not None
+
+
+def test_processes_must_see_one_folder(tmp_path):
+    "Each with a folder of its own: refused, where weights would part without a word."
+    script = tmp_path/'apart.py'
+    script.write_text(START.replace('    train(', '    import os, pix2seq.training as t\n'
+                                    '    os.chdir(os.environ["RANK"])\n'
+                                    '    t._sees.__defaults__ = (.1,)\n    train('))
+    for rank in '01': (tmp_path/rank).mkdir()
+    command = [sys.executable, *torchrun(), script, 'fork', json.dumps(SHORT | dict(out='run'))]
+    run = subprocess.run(command, env=ENV, text=True, capture_output=True, cwd=tmp_path, timeout=60)
+    assert '1 of 2 processes do not see the first one' in run.stderr, run.stderr
+    assert run.returncode and not list(tmp_path.glob('*/run/checkpoint'))
+
+
+def test_the_trainer_leaves_statistics_alone():
+    "Batch norms of a pretrained model are as they were, and it is in the mode it was in."
+    model = build(TrainConfig(weights='digits'), lambda line: None)[0].train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert any('running_var' in name for name in before)
+    assert CellNaming(model).grid == (12, 12) and model.training
+    assert same(before, model.state_dict())
+
+
+def test_no_variable_scales_gradients(monkeypatch):
+    monkeypatch.setenv('ACCELERATE_GRADIENT_ACCUMULATION_STEPS', '4')
+    weight = torch.ones(1, requires_grad=True)
+    make_accelerator(TrainConfig(device='cpu')).backward(weight.sum())
+    assert weight.grad.item() == 1
