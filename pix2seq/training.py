@@ -7,7 +7,8 @@ __all__ = ['ADAM_EPS', 'SLOT_COLORS', 'PANELS', 'open_datasets', 'check_datasets
            'set_rates', 'make_loader', 'cell_labels', 'CellNaming', 'shared_loss', 'train_step', 'data_facts',
            'lock_folder', 'claim_folder', 'seal', 'is_whole', 'save_checkpoint', 'find_checkpoint', 'load_checkpoint',
            'read_metrics', 'Metrics', 'plot_metrics', 'show_detections', 'keep_samples', 'show_samples', 'follow',
-           'step_seed', 'make_accelerator', 'Trainer', 'Stopped', 'StopSignal', 'summary', 'train']
+           'step_seed', 'make_accelerator', 'check_packages', 'update_memory', 'check_memory', 'check_shared_memory',
+           'in_plain_words', 'Trainer', 'Stopped', 'StopSignal', 'summary', 'train']
 
 # %% ../nbs/12_training.ipynb #e64f9c7a
 import hashlib
@@ -24,6 +25,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
@@ -38,6 +41,7 @@ from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -350,7 +354,7 @@ def _keep_json(path, content):
     except ValueError: same = False
     if not same: _write_json(path, content)
 
-# %% ../nbs/12_training.ipynb #6b5bd571
+# %% ../nbs/12_training.ipynb #c4ac3c4b
 def data_facts(
     train:Dataset, # training images
     val:Dataset, # validation images
@@ -391,7 +395,7 @@ def _other_data(began, now):
             changes.append(f"the {name} annotations are not those of before")
     return changes
 
-# %% ../nbs/12_training.ipynb #4aba9e50
+# %% ../nbs/12_training.ipynb #2349e9d1
 def _changes(began, known, config, facts):
     "What is otherwise than in the record `began` on the data `known`."
     free = _FREE + _PATHS if known and known == facts else _FREE
@@ -455,7 +459,7 @@ def _make_folder(out):
         raise ValueError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
 
-# %% ../nbs/12_training.ipynb #522460a0
+# %% ../nbs/12_training.ipynb #ac3df176
 def claim_folder(
     config:TrainConfig, # the run
     facts:dict|None=None, # of its data, see `data_facts`
@@ -507,7 +511,7 @@ def seal(
     _write_json(folder/"complete.json", dict(step=step, sha256=sums))
     for path in (folder/"complete.json", folder): _to_disk(path)
 
-# %% ../nbs/12_training.ipynb #77b41ef4
+# %% ../nbs/12_training.ipynb #366c1c9f
 def _sealed(folder):
     "What `seal` wrote; nothing where that is missing or damaged."
     try: content = _read_json(folder/"complete.json")
@@ -597,7 +601,7 @@ def read_metrics(
                       + (f", and {len(bad) - 1} more" if bad[1:] else ""))
     return [row for row in rows.values() if row is not None]
 
-# %% ../nbs/12_training.ipynb #d4503618
+# %% ../nbs/12_training.ipynb #afe37222
 class Metrics:
     "One JSON object a line, and a clock."
     def __init__(self,
@@ -820,6 +824,8 @@ def make_accelerator(
     "Where the run takes place. Raises `ValueError` if that is not the device asked for."
     cpu = config.device == "cpu" or not torch.accelerator.is_available()
     trackers = config.trackers.split(",") if config.trackers else None
+    if cpu and config.mixed_precision == "fp16":
+        raise ValueError("mixed_precision 'fp16' needs a GPU; on a CPU, 'bf16' or 'no' work")
     once = GradientAccumulationPlugin(num_steps=1)   # rounds are ours; no variable changes that
     accelerator = Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, log_with=trackers,
                               project_dir=config.out, gradient_accumulation_plugin=once)
@@ -828,6 +834,110 @@ def make_accelerator(
                          f"{accelerator.device.type!r}: PyTorch finds no other here")
     return accelerator
 
+# %% ../nbs/12_training.ipynb #7b2f5ff7
+_PACKAGES = dict(pycocotools=["pycocotools"], faster_coco_eval=["faster_coco_eval"],
+                 tensorboard=["tensorboard", "tensorboardX"], wandb=["wandb"])
+
+def check_packages(
+    config:TrainConfig, # names the evaluation's backend and the trackers
+) -> None:
+    "Raise `ImportError` for a package that the run will need and that is not installed."
+    for name in (config.coco_backend, *filter(None, config.trackers.split(","))):
+        if not any(map(find_spec, _PACKAGES[name])):
+            raise ImportError(f"{name} is not installed: pip install {name.replace('_', '-')}")
+    import_module(config.coco_backend)                      # a broken one says so now
+
+# %% ../nbs/12_training.ipynb #eb2be93e
+def update_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # sequences, precision, running mean
+    images:int, # in one round of one process
+) -> tuple[int,int]: # bytes of weights, gradients and AdamW's means; and of activations
+    "How much memory an update takes, found without taking it."
+    length, kept = 5*shape.max_instances, {}
+    def note(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = CellNaming(Pix2Seq(shape), config.cell_weight > 0).train()
+        tokens = torch.zeros(images, config.sequences, length, dtype=torch.int64)
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            model(torch.empty(images, 3, *shape.image_size), tokens)
+    lengths, parameters = {length, model.grid[0]*model.grid[1]}, list(model.parameters())
+    own = {p.untyped_storage()._cdata for p in parameters}
+    activations = sum(t.untyped_storage().nbytes() for place, t in kept.items()
+                      if place not in own and not lengths >= set(t.shape[-2:]))
+    share = 1 if config.mixed_precision == "no" and not config.compile else 2   # at best
+    return 16*sum(p.numel() for p in parameters), activations//share
+
+# %% ../nbs/12_training.ipynb #bef8d896
+def _free_memory(device):
+    "Bytes that can be had at most; on a CPU with those that are swapped out."
+    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    with suppress(OSError, ValueError): # a container's limit, where there is one
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return free
+
+def check_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # the run
+    processes:int, # that share an update
+    device:torch.device, # of this one
+) -> None:
+    "Raise `MemoryError` for an update that cannot fit, with what to lower."
+    images = config.batch_size//(processes*config.accumulate)
+    try: state, activations = update_memory(shape, config, images)
+    except (RuntimeError, NotImplementedError): return      # no estimate is no reason to stop
+    free = _free_memory(device)
+    if max(3*state//4, state//2 + activations) > free:
+        raise MemoryError(f"an update takes about {state/2**30:.1f} GiB for weights and AdamW and "
+                          f"{activations/2**30:.1f} GiB for activations of {images} images, but "
+                          f"{free/2**30:.1f} GiB are free ({device}): lower batch_size or the "
+                          "model's image_size, or raise accumulate")
+
+# %% ../nbs/12_training.ipynb #2afb04ba
+def check_shared_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # workers, sequences
+    images:int, # in a batch of one process
+    folder:str="/dev/shm", # where the system keeps shared memory
+) -> None:
+    "Raise `OSError` where workers cannot hand over one batch: they would hang, not fail."
+    if not config.workers or not Path(folder).is_dir(): return
+    height, width = shape.image_size
+    needed = images*(12*height*width + 100*config.sequences*shape.max_instances)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"a batch of {images} images takes {needed/2**20:.1f} MiB of shared memory, "
+                      f"but {folder} has {free/2**20:.1f} MiB: --workers 0 needs none; a container "
+                      "gets more by --shm-size=1g")
+
+# %% ../nbs/12_training.ipynb #a306187d
+_WORKERS = "DataLoader", "shared memory", "ancdata", "Too many open files", "unable to mmap"
+_MEMORY = "allocate memory", "out of memory", "not enough memory"
+
+@contextmanager
+def in_plain_words(
+    trainer, # knows how far the run is
+): # a context
+    "What ends a run in PyTorch's words, as a sentence that says what to change."
+    try: yield
+    except (RuntimeError, MemoryError) as e:
+        text = str(e)
+        def has(*signs): return any(sign in text for sign in signs)
+        cause = text.strip().partition("\n")[0]
+        if has(*_WORKERS):
+            raise OSError(f"the workers that load images hang or died ({cause}): --workers 0 loads "
+                          "without them; a container may need --shm-size=1g") from e
+        if has(*_MEMORY) or not text:
+            raise MemoryError("there is not enough memory: lower batch_size or the model's "
+                              f"image_size, or raise accumulate ({cause or 'MemoryError'})") from e
+        if has("probability tensor"):
+            raise FloatingPointError(f"after update {trainer.step} the model's probabilities are "
+                                     "no longer numbers: lower lr") from e
+        raise
+
 # %% ../nbs/12_training.ipynb #0566a1c7
 class Trainer:
     "One run: what it is made of, and the loop."
@@ -835,12 +945,13 @@ class Trainer:
         config:TrainConfig, # the run
     ):
         check_config(config)
+        check_packages(config)
         if not config.weights: config = replace(config, preset=config.preset or "digits")
         self.accelerator = make_accelerator(config)
         self.main = self.accelerator.is_main_process
         self.model, self.train_set, self.val_set = build(config, self.accelerator.print)
         self.config = count_steps(config, len(self.train_set))
-        self.make_loader()                               # refused before anything is written
+        self.check()                                     # refused before anything is written
         self.step, self.skipped, self.unread, self.evaluated = 0, 0, 0, 0
         self.saved, self.stop = 0, StopSignal()
         self.prepare()
@@ -851,6 +962,14 @@ def make_loader(self:Trainer, step:int=0) -> DataLoader: # what is left after so
     "The run's batches on this process."
     processes = self.accelerator.num_processes
     return make_loader(self.config, self.model.config, self.train_set, processes, step)
+
+@patch
+def check(self:Trainer) -> None:
+    "Refuse what cannot be shared evenly, or cannot fit."
+    size = self.make_loader().batch_size
+    check_memory(self.model.config, self.config, self.accelerator.num_processes,
+                 self.accelerator.device)
+    check_shared_memory(self.model.config, self.config, size)
 
 @patch
 def prepare(self:Trainer) -> None:
@@ -877,7 +996,7 @@ def prepare(self:Trainer) -> None:
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
 
-# %% ../nbs/12_training.ipynb #118f9d34
+# %% ../nbs/12_training.ipynb #de686e8c
 def _from_main(accelerator, make):
     "What the first process makes, on all of them; where it refuses, all end with its sentence."
     answer = [None, None]
@@ -1057,7 +1176,7 @@ def loop(self:Trainer) -> None:
 def run(self:Trainer) -> dict[str,float]: # COCO's twelve figures at the end
     "Train to the end, wherever the run stands. Raises `SystemExit` after saving if asked to stop."
     try:
-        with StopSignal() as self.stop:
+        with in_plain_words(self), StopSignal() as self.stop:
             try:
                 self.loop()
                 return self.finish()

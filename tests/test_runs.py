@@ -12,13 +12,17 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pix2seq.train_config import TrainConfig
-from pix2seq.training import (CellNaming, Metrics, Trainer, build, claim_folder, find_checkpoint,
-                              make_accelerator, read_metrics, save_checkpoint, seal, train)
+from pix2seq.cost import dry_run
+from pix2seq.model_config import Pix2SeqConfig
+from pix2seq.train_config import TrainConfig, check_config
+from pix2seq.training import (CellNaming, Metrics, Trainer, build, check_shared_memory,
+                              claim_folder, find_checkpoint, make_accelerator, read_metrics,
+                              save_checkpoint, seal, train, update_memory)
 
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
             decoder_mlp_dim=64, decoder_heads=2, backbone='vit', patch_size=16)
@@ -255,14 +259,16 @@ LONG_ONLY = pytest.mark.skipif('PIX2SEQ_KILLS' not in os.environ, reason='takes 
 LONG = dict(steps=3000, save_every=3000, batch_size=4)
 
 
-@pytest.mark.parametrize('method', ['spawn', pytest.param('forkserver', marks=LONG_ONLY)])
-def test_ctrl_c_in_a_group(tmp_path, method):
+@LONG_ONLY
+@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
+def test_a_signal_to_a_group_of_other_kinds(tmp_path, method):
     "Workers of the loader get it, too, also while they start; the run saves all the same."
     run = start(tmp_path, method, workers=1, **LONG)
     wait_for(tmp_path/'run', run)
-    os.killpg(run.pid, signal.SIGINT)
+    number = signal.SIGTERM if method == 'spawn' else signal.SIGINT
+    os.killpg(run.pid, number)
     said, _ = run.communicate(timeout=60)
-    assert run.returncode == 130 and 'goes on from there' in said, said
+    assert run.returncode == 128 + number and 'goes on from there' in said, said
     assert 'Traceback' not in said and find_checkpoint(tmp_path/'run').name == 'checkpoint'
 
 
@@ -333,3 +339,83 @@ def test_no_variable_scales_gradients(monkeypatch):
     weight = torch.ones(1, requires_grad=True)
     make_accelerator(TrainConfig(device='cpu')).backward(weight.sum())
     assert weight.grad.item() == 1
+
+
+def test_what_cannot_fit_is_refused(tmp_path):
+    "At once, before anything is written, by the command and by its --dry-run."
+    out = tmp_path/'run'
+    big = TrainConfig(out=str(out), **SHORT | dict(batch_size=10**6))
+    for start_run in (Trainer, dry_run):
+        with pytest.raises(MemoryError, match='lower batch_size .* or raise accumulate'):
+            start_run(big)
+    assert not out.exists()
+
+
+def test_the_estimate_is_what_is_kept(tmp_path):
+    "Counted without computing; compared with what two updates really keep."
+    for model in (TINY, {}, dict(dropout=.1, drop_path=.1)):
+        config = TrainConfig(out=str(tmp_path/'run'), **SHORT | dict(batch_size=8, model=model))
+        cost, shape = dry_run(config), Pix2SeqConfig.from_name('digits', **model)
+        state, activations = update_memory(shape, config, 8)
+        assert state == cost['state_bytes']
+        assert .5 < activations/cost['activation_bytes'] < 1.05
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: type('', (), dict(available=10**6)))
+    monkeypatch.setattr(psutil, 'swap_memory', lambda: type('', (), dict(free=0)))
+    with pytest.raises(MemoryError, match='but 0.0 GiB are free'):
+        Trainer(TrainConfig(out=str(tmp_path/'run'), **SHORT))
+
+
+def test_memory_that_runs_out(tmp_path, monkeypatch):
+    "PyTorch's own words become a sentence."
+    monkeypatch.setattr('pix2seq.training.check_memory', lambda *args: None)
+    def fail(*args): torch.empty(2**50)
+    monkeypatch.setattr('pix2seq.training.train_step', fail)
+    with pytest.raises(MemoryError, match='lower batch_size'):
+        train(TrainConfig(out=str(tmp_path/'run'), **SHORT))
+
+
+def test_what_is_missing_is_noticed_before_training(tmp_path, monkeypatch):
+    def start_run(**options): Trainer(TrainConfig(out=str(tmp_path/'run'), **SHORT | options))
+    with pytest.raises(ValueError, match="'fp16' needs a GPU"):
+        start_run(mixed_precision='fp16', device='cpu')
+    with pytest.raises(ValueError, match="trackers must be 'tensorboard'"): start_run(trackers='mlf')
+    monkeypatch.setattr('pix2seq.training.find_spec', lambda name: None)
+    for option in (dict(coco_backend='faster_coco_eval'), dict(trackers='wandb')):
+        with pytest.raises(ImportError, match='is not installed: pip install'): start_run(**option)
+    assert not (tmp_path/'run').exists()
+
+
+def test_shared_memory_for_less_than_a_batch(monkeypatch):
+    "Refused, where the loader's workers would hang."
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: type('', (), dict(free=2**16)))
+    with pytest.raises(OSError, match='--workers 0 .*--shm-size'):
+        check_shared_memory(Pix2SeqConfig.from_name('digits'), TrainConfig(workers=1), 4)
+    check_shared_memory(Pix2SeqConfig.from_name('digits'), TrainConfig(workers=0), 4)
+
+
+@pytest.mark.parametrize('trouble', ['time.sleep(1000)', 'os.kill(os.getpid(), 9)'])
+def test_workers_that_hang_or_die(tmp_path, monkeypatch, trouble):
+    "A time limit, and one sentence; the process that trained can end."
+    def read(self, key): exec(trouble)
+    monkeypatch.setattr('pix2seq.evaluation.BATCH_SECONDS', 1)
+    monkeypatch.setattr('pix2seq.training.SequenceDataset.__getitem__', read)
+    with pytest.raises(OSError, match='--workers 0 .*--shm-size'):
+        train(TrainConfig(out=str(tmp_path/'run'), **SHORT | dict(workers=1)))
+
+
+@pytest.mark.parametrize('option', ['lr', 'weight_decay', 'class_weight', 'clip_norm', 'ema'])
+@pytest.mark.parametrize('value', [1e30, float('inf'), float('nan')])
+def test_numbers_that_are_none(option, value):
+    with pytest.raises(ValueError, match=option): check_config(TrainConfig(**{option: value}))
+
+
+@pytest.mark.parametrize('lr', [1e29, 1e12])
+def test_a_rate_that_is_too_high(tmp_path, lr):
+    "A run of one update may still end; then a sentence says where numbers end."
+    options = SHORT | dict(warmup_steps=0, lr=lr)
+    try: train(TrainConfig(out=str(tmp_path/'one'), **options | dict(steps=1)))
+    except FloatingPointError: pass
+    with pytest.raises(FloatingPointError): train(TrainConfig(out=str(tmp_path/'run'), **options))
