@@ -335,7 +335,7 @@ class _Readable(Dataset):
         try: return self.dataset[i]
         except OSError as e: return str(e)
 
-# %% ../nbs/11_evaluation.ipynb #7d1da7f1
+# %% ../nbs/11_evaluation.ipynb #e7df076e
 BATCH_SECONDS = 600  # longest wait for a batch; a worker that takes longer will never answer
 
 def _obey(main:int):
@@ -361,7 +361,7 @@ def worker_options(
     begin = partial(start_worker, main=os.getpid())
     return dict(num_workers=workers, timeout=BATCH_SECONDS, worker_init_fn=begin)
 
-# %% ../nbs/11_evaluation.ipynb #3a46330d
+# %% ../nbs/11_evaluation.ipynb #df0d719c
 @contextmanager
 def shielded(
     workers:int=1, # processes that start in the block; without any, nothing is done

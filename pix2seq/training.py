@@ -354,7 +354,7 @@ def _keep_json(path, content):
     except ValueError: same = False
     if not same: _write_json(path, content)
 
-# %% ../nbs/12_training.ipynb #036cb366
+# %% ../nbs/12_training.ipynb #bcb0c400
 def data_facts(
     train:Dataset, # training images
     val:Dataset, # validation images
@@ -395,7 +395,7 @@ def _other_data(began, now):
             changes.append(f"the {name} annotations are not those of before")
     return changes
 
-# %% ../nbs/12_training.ipynb #a2e67506
+# %% ../nbs/12_training.ipynb #ba038807
 def _changes(began, known, config, facts):
     "What is otherwise than in the record `began` on the data `known`."
     free = _FREE + _PATHS if known and known == facts else _FREE
@@ -459,7 +459,7 @@ def _make_folder(out):
         raise ValueError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
 
-# %% ../nbs/12_training.ipynb #62094b80
+# %% ../nbs/12_training.ipynb #d4ae8435
 def claim_folder(
     config:TrainConfig, # the run
     facts:dict|None=None, # of its data, see `data_facts`
@@ -511,7 +511,7 @@ def seal(
     _write_json(folder/"complete.json", dict(step=step, sha256=sums))
     for path in (folder/"complete.json", folder): _to_disk(path)
 
-# %% ../nbs/12_training.ipynb #e0a84472
+# %% ../nbs/12_training.ipynb #d621946c
 def _sealed(folder):
     "What `seal` wrote; nothing where that is missing or damaged."
     try: content = _read_json(folder/"complete.json")
@@ -601,7 +601,7 @@ def read_metrics(
                       + (f", and {len(bad) - 1} more" if bad[1:] else ""))
     return [row for row in rows.values() if row is not None]
 
-# %% ../nbs/12_training.ipynb #5a59ac27
+# %% ../nbs/12_training.ipynb #409be927
 class Metrics:
     "One JSON object a line, and a clock."
     def __init__(self,
@@ -834,7 +834,7 @@ def make_accelerator(
                          f"{accelerator.device.type!r}: PyTorch finds no other here")
     return accelerator
 
-# %% ../nbs/12_training.ipynb #ad51f1c8
+# %% ../nbs/12_training.ipynb #6be80932
 _PACKAGES = dict(pycocotools=["pycocotools"], faster_coco_eval=["faster_coco_eval"],
                  tensorboard=["tensorboard", "tensorboardX"], wandb=["wandb"])
 
@@ -847,7 +847,7 @@ def check_packages(
             raise ImportError(f"{name} is not installed: pip install {name.replace('_', '-')}")
     import_module(config.coco_backend)                      # a broken one says so now
 
-# %% ../nbs/12_training.ipynb #d78c8342
+# %% ../nbs/12_training.ipynb #e29b13e3
 def update_memory(
     shape:Pix2SeqConfig, # the model
     config:TrainConfig, # sequences, precision, running mean
@@ -870,10 +870,12 @@ def update_memory(
     share = 1 if config.mixed_precision == "no" and not config.compile else 2   # at best
     return 16*sum(p.numel() for p in parameters), activations//share
 
-# %% ../nbs/12_training.ipynb #e10d7a28
+# %% ../nbs/12_training.ipynb #87693d64
 def _free_memory(device):
     "Bytes that can be had at most; on a CPU with those that are swapped out."
-    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cuda": # what an earlier run in this process left unused counts as free
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     free = psutil.virtual_memory().available + psutil.swap_memory().free
     with suppress(OSError, ValueError): # a container's limit, where there is one
         free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -896,7 +898,7 @@ def check_memory(
                           f"{free/2**30:.1f} GiB are free ({device}): lower batch_size or the "
                           "model's image_size, or raise accumulate")
 
-# %% ../nbs/12_training.ipynb #55ac6a62
+# %% ../nbs/12_training.ipynb #62ff1f72
 def check_shared_memory(
     shape:Pix2SeqConfig, # the model
     config:TrainConfig, # workers, sequences
@@ -913,7 +915,7 @@ def check_shared_memory(
                       f"but {folder} has {free/2**20:.1f} MiB: --workers 0 needs none; a container "
                       "gets more by --shm-size=1g")
 
-# %% ../nbs/12_training.ipynb #57ed41ac
+# %% ../nbs/12_training.ipynb #cb22369e
 _WORKERS = "DataLoader", "shared memory", "ancdata", "Too many open files", "unable to mmap"
 _MEMORY = "allocate memory", "out of memory", "not enough memory"
 
@@ -971,7 +973,7 @@ def check(self:Trainer) -> None:
                  self.accelerator.device)
     check_shared_memory(self.model.config, self.config, size)
 
-# %% ../nbs/12_training.ipynb #c7d74919
+# %% ../nbs/12_training.ipynb #160388db
 def _counts_on_cpu(optimizer):
     "Bring AdamW's counts back, which Accelerate moves to a GPU: each would be waited for there."
     for state in optimizer.state.values(): state["step"] = state["step"].cpu()
@@ -1002,7 +1004,7 @@ def prepare(self:Trainer) -> None:
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
 
-# %% ../nbs/12_training.ipynb #e7955427
+# %% ../nbs/12_training.ipynb #55bd9034
 def _from_main(accelerator, make):
     "What the first process makes, on all of them; where it refuses, all end with its sentence."
     answer = [None, None]
@@ -1057,7 +1059,7 @@ def save(self:Trainer) -> None:
         if self.step == self.config.steps: raise
         tqdm.write(f"{e}; training goes on")
 
-# %% ../nbs/12_training.ipynb #07291bd7
+# %% ../nbs/12_training.ipynb #da57906c
 @patch
 def restore(self:Trainer) -> None:
     "Continue where the run stopped."
@@ -1203,7 +1205,7 @@ def leave(self:Trainer) -> None:
               f"the same command goes on from {place}", flush=True)
     raise SystemExit(128 + number)
 
-# %% ../nbs/12_training.ipynb #6a0e9a0f
+# %% ../nbs/12_training.ipynb #3731e572
 @patch
 def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the progress bar
     "Write a line of metrics."
@@ -1220,7 +1222,7 @@ def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the
     shown = dict(loss=row["loss"], ymin=slots.get("ymin", 0), cls=slots.get("class", 0))
     return {name: f"{value:.3f}" for name, value in shown.items()}
 
-# %% ../nbs/12_training.ipynb #db3ec605
+# %% ../nbs/12_training.ipynb #0fd38f60
 @patch
 def evaluate(self:Trainer, images:int) -> dict[str,float]: # nothing on the other processes
     "Read validation images out, score them, write a line of metrics and keep a few samples."
