@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch.autograd.graph import saved_tensors_hooks
 
 from .train_config import TrainConfig
-from .training import Trainer, set_rates, train_step
+from .training import Trainer, in_plain_words, set_rates, train_step
 
 # %% ../nbs/19b_cost.ipynb #a6594b19
 def _two_updates(trainer, note):
@@ -39,7 +39,7 @@ def dry_run(
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(replace(config, out=f"{folder}/run", trackers=""))
         own = {p.untyped_storage().data_ptr() for p in trainer.naming.parameters()}
-        loss, seconds = _two_updates(trainer, note)
+        with in_plain_words(trainer): loss, seconds = _two_updates(trainer, note)
     run, parameters = trainer.config, sum(p.numel() for p in trainer.naming.parameters())
     length = 5*trainer.model.config.max_instances
     evaluated = min(run.eval_images, len(trainer.val_set))

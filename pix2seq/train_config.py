@@ -7,7 +7,7 @@ __all__ = ['INSTEAD', 'DataConfig', 'SequenceConfig', 'OptimConfig', 'TrainConfi
            'check_config', 'count_steps', 'learning_rate']
 
 # %% ../nbs/11b_train_config.ipynb #ac433620
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args, get_origin, get_type_hints
 
 # %% ../nbs/11b_train_config.ipynb #04e9424c
@@ -124,6 +124,9 @@ _NOT_NEGATIVE = ("epochs", "warmup_steps", "warmup_epochs", "workers", "eval_eve
 
 def _check_numbers(c):
     "Refuse numbers out of their range."
+    for name, value in asdict(c).items():
+        if isinstance(value, float) and not abs(value) < 1e30:          # float32 would overflow
+            raise ValueError(f"{name} must be a finite number below 1e30, not {value}")
     for name in _AT_LEAST_1:
         if getattr(c, name) < 1:
             raise ValueError(f"{name} must be at least 1, not {getattr(c, name)}")
@@ -151,6 +154,10 @@ def _check_choices(c):
         if getattr(c, name) not in words:
             others = ", ".join(map(repr, words[:-1]))
             raise ValueError(f"{name} must be {others} or {words[-1]!r}, not {getattr(c, name)!r}")
+    for name in filter(None, c.trackers.split(",")):
+        if name not in ("tensorboard", "wandb"):
+            raise ValueError(f"trackers must be 'tensorboard', 'wandb' or both, with a comma "
+                             f"between, not {c.trackers!r}")
     kind, _, number = (c.device or "cpu").partition(":")
     if kind not in ("cpu", "cuda", "mps"):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'mps', not {c.device!r}")

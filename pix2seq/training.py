@@ -5,23 +5,29 @@
 # %% auto #0
 __all__ = ['ADAM_EPS', 'SLOT_COLORS', 'PANELS', 'open_datasets', 'check_datasets', 'describe_data', 'build', 'make_optimizer',
            'set_rates', 'make_loader', 'cell_labels', 'CellNaming', 'shared_loss', 'train_step', 'data_facts',
-           'claim_folder', 'lock_folder', 'seal', 'is_whole', 'save_checkpoint', 'find_checkpoint', 'load_checkpoint',
+           'lock_folder', 'claim_folder', 'seal', 'is_whole', 'save_checkpoint', 'find_checkpoint', 'load_checkpoint',
            'read_metrics', 'Metrics', 'plot_metrics', 'show_detections', 'keep_samples', 'show_samples', 'follow',
-           'step_seed', 'make_accelerator', 'Trainer', 'StopSignal', 'summary', 'train']
+           'step_seed', 'make_accelerator', 'check_packages', 'update_memory', 'check_memory', 'check_shared_memory',
+           'in_plain_words', 'Trainer', 'Stopped', 'StopSignal', 'summary', 'train']
 
 # %% ../nbs/12_training.ipynb #e64f9c7a
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
-from itertools import zip_longest
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,11 +35,13 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -45,7 +53,8 @@ from .boxes import show_boxes
 from .data import (CocoDataset, SampleStream, SequenceDataset, check_trainable, collate,
                           limits, opened, split_off)
 from .digits import DigitScenes
-from .evaluation import FIGURES, coco_figures, detect_sharded
+from .evaluation import (FIGURES, coco_figures, detect_sharded, shielded,
+                                worker_options)
 from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
 from .model import Pix2Seq, load_weights
@@ -220,8 +229,8 @@ def make_loader(
     sequences = SequenceDataset(dataset, transform, model_config.tokenizer(), canvas, objects,
                                 config.sequences, config.seed, **options)
     stream = SampleStream(len(dataset), config.steps*size, step*size, config.seed)
-    return DataLoader(sequences, size//shares, sampler=stream, collate_fn=collate,
-                      num_workers=config.workers, drop_last=True)
+    return DataLoader(sequences, size//shares, sampler=stream, collate_fn=collate, drop_last=True,
+                      **worker_options(config.workers))
 
 # %% ../nbs/12_training.ipynb #62a640e2
 def cell_labels(
@@ -251,8 +260,9 @@ class CellNaming(nn.Module):
         c, device = model.config, model.output_bias.device
         self.model = model
         self.head = nn.Linear(c.decoder_dim, c.num_classes + 1) if names else None
-        with torch.no_grad():
-            self.grid = model.encoder(torch.zeros(1, 3, *c.image_size, device=device))[1]
+        training, blank = model.training, torch.zeros(1, 3, *c.image_size, device=device)
+        with torch.no_grad(): self.grid = model.eval().encoder(blank)[1]     # statistics stay
+        model.train(training)
 
     def forward(self,
         images:Tensor, # `[B, 3, H, W]`
@@ -321,15 +331,30 @@ _FREE = ("out", "workers", "device", "log_every", "eval_every", "eval_images", "
 _PATHS = ("data", "train_images", "train_json", "val_images", "val_json")
 
 def _write_json(path, content):
-    "Write aside, then in place: a reader never sees half a file."
+    "Write aside, force it to the disk, then in place: a reader never sees half a file."
     aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(aside, path)
 
 def _read_json(path):
-    "What a JSON file holds; nothing where it is missing."
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    "What a JSON file holds; nothing where it is missing. `ValueError` names a damaged one."
+    if not path.is_file(): return {}
+    try: content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e: raise ValueError(f"{path} is damaged: {e}") from None
+    if isinstance(content, dict): return content
+    raise ValueError(f"{path} is damaged: expected a JSON object, found {str(content)[:40]}")
 
+def _keep_json(path, content):
+    "Write a file only where it does not hold this already: what is not written cannot be torn."
+    content = json.loads(json.dumps(content))               # tuples are lists in a file
+    try: same = path.is_file() and _read_json(path) == content
+    except ValueError: same = False
+    if not same: _write_json(path, content)
+
+# %% ../nbs/12_training.ipynb #bcb0c400
 def data_facts(
     train:Dataset, # training images
     val:Dataset, # validation images
@@ -370,36 +395,37 @@ def _other_data(began, now):
             changes.append(f"the {name} annotations are not those of before")
     return changes
 
-# %% ../nbs/12_training.ipynb #cdb1fbe2
-def _move_aside(out):
-    "Give another run's folder a number."
-    places = (out.with_name(f"{out.name}.{n}") for n in range(1, 10**6))
-    os.replace(out, next(place for place in places if not place.exists()))
+# %% ../nbs/12_training.ipynb #ba038807
+def _changes(began, known, config, facts):
+    "What is otherwise than in the record `began` on the data `known`."
+    free = _FREE + _PATHS if known and known == facts else _FREE
+    try: return _other_options(began, config, free) + _other_data(known, facts)
+    except (KeyError, TypeError, AttributeError):
+        return ["its data.json is not as it was written"]
 
-def claim_folder(
-    config:TrainConfig, # the run
-    facts:dict|None=None, # of its data, see `data_facts`
-) -> Path: # its folder, with `config.json` and `data.json` inside
-    "Make the run folder, or find this run's own. Raises `ValueError` if something else is there."
-    out, facts = Path(config.out), facts or {}
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; expected a folder for the run")
-    if began := _read_json(out/"config.json"):
-        known = _read_json(out/"data.json")
-        free = _FREE + _PATHS if known and known == facts else _FREE
-        changes = _other_options(began, config, free) + _other_data(known, facts)
-        if changes and not config.fresh:
-            raise ValueError(f"{out} holds another run ({'; '.join(changes[:3])}): choose another "
-                             "--out, or --fresh to move that one aside")
-        if changes: _move_aside(out)
-    elif out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no run: choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out/"config.json", asdict(config))
-    _write_json(out/"data.json", facts)
-    return out
+def _recorded(out, name):
+    "A run's `config` or `data`: from its own file, or from a checkpoint if that is damaged."
+    try: return _read_json(out/f"{name}.json")
+    except ValueError as e:
+        found = find_checkpoint(out)
+        kept = load_checkpoint(found)[1].get(name) if found else None
+        if kept is None: raise
+        warnings.warn(f"{e}; what it held is taken from {found}")
+        return kept
+
+def _other_run(out, config, facts):
+    "Why the run in a folder is not this one; nothing where it is, or where none is there."
+    try:
+        began = _recorded(out, "config")
+        return _changes(began, _recorded(out, "data"), config, facts) if began else []
+    except ValueError as e: return [str(e)]
 
 # %% ../nbs/12_training.ipynb #39bfbaf2
+def _owner(out):
+    "Who locked a folder last; nothing where that is not known."
+    try: return _read_json(out/"owner.json")
+    except (OSError, ValueError): return {}
+
 def lock_folder(
     out:Path, # run folder
     patience:float=10., # seconds to wait for a process that is ending
@@ -409,8 +435,52 @@ def lock_folder(
     try: lock.acquire(timeout=patience)
     except NotImplementedError: pass                                     # a disk without locks
     except Timeout:
-        raise OSError(f"another process is training in {out}: wait for it, or choose another "
-                      "--out") from None
+        other = {"process": "?", "host": "?"} | _owner(out)
+        raise OSError(f"another process is training in {out}: wait for process {other['process']} "
+                      f"on {other['host']}, or choose another --out") from None
+    owner = dict(host=platform.node(), process=os.getpid(), mark=uuid.uuid4().hex)
+    _write_json(out/"owner.json", owner)
+    return lock
+
+# %% ../nbs/12_training.ipynb #cdb1fbe2
+_BEFORE_A_RUN = {"lock", "owner.json", "owner.json.new", "config.json.new"}  # left by a kill
+
+def _move_aside(out):
+    "Give another run's folder a number."
+    places = (out.with_name(f"{out.name}.{n}") for n in range(1, 10**6))
+    os.replace(out, next(place for place in places if not place.exists()))
+
+def _make_folder(out):
+    "Make a run's folder. Raises `ValueError` if something else is there."
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; expected a folder for the run")
+    inside = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if "config.json" not in inside and inside - _BEFORE_A_RUN:
+        raise ValueError(f"{out} is not empty and holds no run: choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+# %% ../nbs/12_training.ipynb #d4ae8435
+def claim_folder(
+    config:TrainConfig, # the run
+    facts:dict|None=None, # of its data, see `data_facts`
+) -> FileLock: # of its folder, which holds `config.json` and `data.json`; see `lock_folder`
+    """Make the run folder, or find this run's own, and lock it. Raises `ValueError` if something
+    else is there, `OSError` if another process is training in it."""
+    out, facts = Path(config.out), facts or {}
+    _make_folder(out)
+    lock = lock_folder(out)
+    changes = _other_run(out, config, facts)
+    if changes and not config.fresh:
+        lock.release()
+        raise ValueError(f"{out} holds another run ({'; '.join(changes[:3])}): choose another "
+                         "--out, or --fresh to move that one aside")
+    if changes:
+        if os.name == "nt": lock.release(force=True)        # no open file can be moved there
+        _move_aside(out)
+        lock.release(force=True)
+        return claim_folder(config, facts)
+    _keep_json(out/"config.json", asdict(config))
+    _keep_json(out/"data.json", facts)
     return lock
 
 # %% ../nbs/12_training.ipynb #2422ce43
@@ -427,24 +497,37 @@ def _to_disk(path):
     try: os.fsync(handle)
     finally: os.close(handle)
 
+_PARTS = ("config.json", "model.safetensors", "training.pt")
+
 def seal(
     folder:Path, # a checkpoint with all its files
     step:int, # updates done
 ) -> None:
-    "Force a checkpoint to the disk and mark it as whole."
+    "Force a checkpoint to the disk and mark it as whole. Raises `OSError` if a file is missing."
     sums = {file.name: _sum_of(file) for file in sorted(folder.iterdir())}
+    if missing := [name for name in _PARTS if name not in sums]:
+        raise OSError(f"{folder/missing[0]} is missing")
     for name in sums: _to_disk(folder/name)
     _write_json(folder/"complete.json", dict(step=step, sha256=sums))
     for path in (folder/"complete.json", folder): _to_disk(path)
+
+# %% ../nbs/12_training.ipynb #d621946c
+def _sealed(folder):
+    "What `seal` wrote; nothing where that is missing or damaged."
+    try: content = _read_json(folder/"complete.json")
+    except (OSError, ValueError): return {}
+    kinds = type(content.get("step")), type(content.get("sha256"))
+    return content if kinds == (int, dict) else {}
 
 def is_whole(
     folder:Path, # what may be a checkpoint
 ) -> bool: # every file is there as it was written
     "Can a checkpoint be trusted?"
+    sums = _sealed(folder).get("sha256", {})
     try:
-        sums = json.loads((folder/"complete.json").read_text())["sha256"]
-        return all(_sum_of(folder/name) == expected for name, expected in sums.items())
-    except (OSError, ValueError, KeyError): return False
+        return sums.keys() >= set(_PARTS) and all(
+            _sum_of(folder/name) == expected for name, expected in sums.items())
+    except (OSError, ValueError): return False
 
 # %% ../nbs/12_training.ipynb #7462ba84
 def save_checkpoint(
@@ -464,12 +547,11 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         step = state["step"]
         raise OSError(f"no checkpoint of update {step} could be saved in {out}: {e}") from e
-    if (place/"complete.json").exists():
-        step = json.loads((place/"complete.json").read_text())["step"]
-        _replace(place, out/f"checkpoint-{step:07}")
+    if place.exists():
+        before = _sealed(place)
+        _replace(place, out/(f"checkpoint-{before['step']:07}" if before else "checkpoint.damaged"))
     _replace(aside, place)
-    for old in sorted(out.glob("checkpoint-*"), reverse=True)[keep - 1:]:
-        shutil.rmtree(old, ignore_errors=True)
+    for old in _numbered(out)[keep - 1:]: shutil.rmtree(old, ignore_errors=True)
     return place
 
 # %% ../nbs/12_training.ipynb #1aab4df2
@@ -478,12 +560,18 @@ def _replace(source, target):
     shutil.rmtree(target, ignore_errors=True)
     os.replace(source, target)
 
+def _numbered(out):
+    "The checkpoints under a number, newest first. A copy with another name belongs to the user."
+    numbers = {path: re.fullmatch("checkpoint-([0-9]{1,18})", path.name) for path in out.iterdir()}
+    ours = {path: int(found[1]) for path, found in numbers.items() if found and path.is_dir()}
+    return sorted(ours, key=ours.get, reverse=True)
+
 def find_checkpoint(
     out:Path, # run folder
 ) -> Path|None: # the newest that is whole
     "Where a run stands; a checkpoint that was damaged is passed over, with a warning."
-    numbered = sorted(out.glob("checkpoint-*"), reverse=True)
-    for folder in filter(Path.is_dir, [out/"checkpoint.new", out/"checkpoint", *numbered]):
+    places = out/"checkpoint.new", out/"checkpoint", *_numbered(out)
+    for folder in filter(Path.is_dir, places):
         if is_whole(folder): return folder
         if folder.suffix != ".new":
             warnings.warn(f"{folder} is not as it was saved and is passed over")
@@ -496,20 +584,31 @@ def load_checkpoint(
     return load_file(folder/"model.safetensors"), state
 
 # %% ../nbs/12_training.ipynb #53897863
+def _row(line):
+    "A line of metrics; nothing where it is damaged."
+    try: row = json.loads(line)
+    except ValueError: return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+
 def read_metrics(
     path:str|Path, # `metrics.jsonl`
 ) -> list[dict]: # a dictionary for each line
-    "What a run has measured."
-    lines = [line for line in Path(path).read_text().splitlines(keepends=True) if line.strip()]
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may leave half one
+    "What a run has measured; a damaged line is left out, with a warning."
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
+    rows = {n: _row(line) for n, line in enumerate(lines[:-1], 1) if line.strip()}  # a kill may
+    if bad := [n for n, row in rows.items() if row is None]:                # leave half a line
+        warnings.warn(f"{path}: line {bad[0]} is damaged and left out"
+                      + (f", and {len(bad) - 1} more" if bad[1:] else ""))
+    return [row for row in rows.values() if row is not None]
 
+# %% ../nbs/12_training.ipynb #409be927
 class Metrics:
     "One JSON object a line, and a clock."
     def __init__(self,
         path:Path, # `metrics.jsonl`
         step:int=0, # keep the lines up to this update
     ):
-        self.path = path
+        self.path, self.unwritten = path, []
         rows = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
         aside = path.with_suffix(".new")
         aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -517,9 +616,16 @@ class Metrics:
         self.waited, self.since, self.images = 0., time.perf_counter(), 0
 
     def write(self, **row):
-        "Add a line."
+        "Add a line. Where the disk is full, it waits for the next one, and the run continues."
         short = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
-        with self.path.open("a") as f: f.write(json.dumps(short) + "\n")
+        self.unwritten.append(json.dumps(short) + "\n")
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a") as f: f.write("".join(self.unwritten))
+            self.unwritten = []
+        except OSError as e:
+            with suppress(OSError): os.truncate(self.path, size)              # no half lines
+            if len(self.unwritten) == 1: tqdm.write(f"no metrics written: {e}; training goes on")
 
 # %% ../nbs/12_training.ipynb #061a01e6
 @patch
@@ -643,7 +749,10 @@ def keep_samples(
     count:int=8, # images to keep, from the first on
 ) -> None:
     "Write down what a model sees at this step, beside what it saw before."
-    samples = _read_json(path)
+    try: samples = _read_json(path)
+    except ValueError as e:
+        warnings.warn(f"{e}; it is begun again")
+        samples = {}
     samples[str(step)] = [dict(image_id=t["image_id"], **{k: v.tolist() for k, v in d.items()})
                           for d, t in zip(detections[:count], targets)]
     _write_json(path, samples)
@@ -715,12 +824,121 @@ def make_accelerator(
     "Where the run takes place. Raises `ValueError` if that is not the device asked for."
     cpu = config.device == "cpu" or not torch.accelerator.is_available()
     trackers = config.trackers.split(",") if config.trackers else None
+    if cpu and config.mixed_precision == "fp16":
+        raise ValueError("mixed_precision 'fp16' needs a GPU; on a CPU, 'bf16' or 'no' work")
+    once = GradientAccumulationPlugin(num_steps=1)   # rounds are ours; no variable changes that
     accelerator = Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, log_with=trackers,
-                              project_dir=config.out)
+                              project_dir=config.out, gradient_accumulation_plugin=once)
     if config.device not in (None, accelerator.device.type):
         raise ValueError(f"device {config.device!r} is asked for, but training would run on "
                          f"{accelerator.device.type!r}: PyTorch finds no other here")
     return accelerator
+
+# %% ../nbs/12_training.ipynb #6be80932
+_PACKAGES = dict(pycocotools=["pycocotools"], faster_coco_eval=["faster_coco_eval"],
+                 tensorboard=["tensorboard", "tensorboardX"], wandb=["wandb"])
+
+def check_packages(
+    config:TrainConfig, # names the evaluation's backend and the trackers
+) -> None:
+    "Raise `ImportError` for a package that the run will need and that is not installed."
+    for name in (config.coco_backend, *filter(None, config.trackers.split(","))):
+        if not any(map(find_spec, _PACKAGES[name])):
+            raise ImportError(f"{name} is not installed: pip install {name.replace('_', '-')}")
+    import_module(config.coco_backend)                      # a broken one says so now
+
+# %% ../nbs/12_training.ipynb #e29b13e3
+def update_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # sequences, precision, running mean
+    images:int, # in one round of one process
+) -> tuple[int,int]: # bytes of weights, gradients and AdamW's means; and of activations
+    "How much memory an update takes, found without taking it."
+    length, kept = 5*shape.max_instances, {}
+    def note(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = CellNaming(Pix2Seq(shape), config.cell_weight > 0).train()
+        tokens = torch.zeros(images, config.sequences, length, dtype=torch.int64)
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            model(torch.empty(images, 3, *shape.image_size), tokens)
+    lengths, parameters = {length, model.grid[0]*model.grid[1]}, list(model.parameters())
+    own = {p.untyped_storage()._cdata for p in parameters}
+    activations = sum(t.untyped_storage().nbytes() for place, t in kept.items()
+                      if place not in own and not lengths >= set(t.shape[-2:]))
+    share = 1 if config.mixed_precision == "no" and not config.compile else 2   # at best
+    return 16*sum(p.numel() for p in parameters), activations//share
+
+# %% ../nbs/12_training.ipynb #87693d64
+def _free_memory(device):
+    "Bytes that can be had at most; on a CPU with those that are swapped out."
+    if device.type == "cuda": # what an earlier run in this process left unused counts as free
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    with suppress(OSError, ValueError): # a container's limit, where there is one
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return free
+
+def check_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # the run
+    processes:int, # that share an update
+    device:torch.device, # of this one
+) -> None:
+    "Raise `MemoryError` for an update that cannot fit, with what to lower."
+    images = config.batch_size//(processes*config.accumulate)
+    try: state, activations = update_memory(shape, config, images)
+    except (RuntimeError, NotImplementedError): return      # no estimate is no reason to stop
+    free = _free_memory(device)
+    if max(3*state//4, state//2 + activations) > free:
+        raise MemoryError(f"an update takes about {state/2**30:.1f} GiB for weights and AdamW and "
+                          f"{activations/2**30:.1f} GiB for activations of {images} images, but "
+                          f"{free/2**30:.1f} GiB are free ({device}): lower batch_size or the "
+                          "model's image_size, or raise accumulate")
+
+# %% ../nbs/12_training.ipynb #62ff1f72
+def check_shared_memory(
+    shape:Pix2SeqConfig, # the model
+    config:TrainConfig, # workers, sequences
+    images:int, # in a batch of one process
+    folder:str="/dev/shm", # where the system keeps shared memory
+) -> None:
+    "Raise `OSError` where workers cannot hand over one batch: they would hang, not fail."
+    if not config.workers or not Path(folder).is_dir(): return
+    height, width = shape.image_size
+    needed = images*(12*height*width + 100*config.sequences*shape.max_instances)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"a batch of {images} images takes {needed/2**20:.1f} MiB of shared memory, "
+                      f"but {folder} has {free/2**20:.1f} MiB: --workers 0 needs none; a container "
+                      "gets more by --shm-size=1g")
+
+# %% ../nbs/12_training.ipynb #cb22369e
+_WORKERS = "DataLoader", "shared memory", "ancdata", "Too many open files", "unable to mmap"
+_MEMORY = "allocate memory", "out of memory", "not enough memory"
+
+@contextmanager
+def in_plain_words(
+    trainer, # knows how far the run is
+): # a context
+    "What ends a run in PyTorch's words, as a sentence that says what to change."
+    try: yield
+    except (RuntimeError, MemoryError) as e:
+        text = str(e)
+        def has(*signs): return any(sign in text for sign in signs)
+        cause = text.strip().partition("\n")[0]
+        if has(*_WORKERS):
+            raise OSError(f"the workers that load images hang or died ({cause}): --workers 0 loads "
+                          "without them; a container may need --shm-size=1g") from e
+        if has(*_MEMORY) or not text:
+            raise MemoryError("there is not enough memory: lower batch_size or the model's "
+                              f"image_size, or raise accumulate ({cause or 'MemoryError'})") from e
+        if has("probability tensor"):
+            raise FloatingPointError(f"after update {trainer.step} the model's probabilities are "
+                                     "no longer numbers: lower lr") from e
+        raise
 
 # %% ../nbs/12_training.ipynb #0566a1c7
 class Trainer:
@@ -729,13 +947,15 @@ class Trainer:
         config:TrainConfig, # the run
     ):
         check_config(config)
+        check_packages(config)
         if not config.weights: config = replace(config, preset=config.preset or "digits")
         self.accelerator = make_accelerator(config)
         self.main = self.accelerator.is_main_process
         self.model, self.train_set, self.val_set = build(config, self.accelerator.print)
         self.config = count_steps(config, len(self.train_set))
-        self.make_loader()                               # refused before anything is written
+        self.check()                                     # refused before anything is written
         self.step, self.skipped, self.unread, self.evaluated = 0, 0, 0, 0
+        self.saved, self.stop = 0, StopSignal()
         self.prepare()
 
 # %% ../nbs/12_training.ipynb #e071f0a5
@@ -744,6 +964,19 @@ def make_loader(self:Trainer, step:int=0) -> DataLoader: # what is left after so
     "The run's batches on this process."
     processes = self.accelerator.num_processes
     return make_loader(self.config, self.model.config, self.train_set, processes, step)
+
+@patch
+def check(self:Trainer) -> None:
+    "Refuse what cannot be shared evenly, or cannot fit."
+    size = self.make_loader().batch_size
+    check_memory(self.model.config, self.config, self.accelerator.num_processes,
+                 self.accelerator.device)
+    check_shared_memory(self.model.config, self.config, size)
+
+# %% ../nbs/12_training.ipynb #160388db
+def _counts_on_cpu(optimizer):
+    "Bring AdamW's counts back, which Accelerate moves to a GPU: each would be waited for there."
+    for state in optimizer.state.values(): state["step"] = state["step"].cpu()
 
 @patch
 def prepare(self:Trainer) -> None:
@@ -758,17 +991,51 @@ def prepare(self:Trainer) -> None:
         mean = get_ema_multi_avg_fn(config.ema)
         self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
     self.optimizer = make_optimizer(self.naming, config)
-    with accelerator.main_process_first():
-        self.out = claim_folder(config, data_facts(self.train_set, self.val_set))
-    self.lock = lock_folder(self.out) if self.main else None
+    facts = data_facts(self.train_set, self.val_set)
+    self.record = json.loads(json.dumps(dict(config=asdict(config), data=facts)))
+    self.claim()
     self.restore()
     if config.compile: self.naming.compile()
     self.wrapped, self.optimizer, self.loader = accelerator.prepare(
         self.naming, self.optimizer, self.make_loader(self.step))
+    _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
+
+# %% ../nbs/12_training.ipynb #55bd9034
+def _from_main(accelerator, make):
+    "What the first process makes, on all of them; where it refuses, all end with its sentence."
+    answer = [None, None]
+    if accelerator.is_main_process:
+        try: answer[0] = make()
+        except (OSError, ValueError) as e: answer[1] = e
+    if accelerator.num_processes > 1: broadcast_object_list(answer)
+    if answer[1]: raise answer[1]
+    return answer[0]
+
+def _sees(out, owner, patience=10.):
+    "Does this process find the mark in the folder? A network's disk may take a few seconds."
+    until = time.monotonic() + patience
+    while _owner(out) != owner:
+        if time.monotonic() > until: return False
+        time.sleep(.2)
+    return True
+
+@patch
+def claim(self:Trainer) -> None:
+    "Lock the folder, find its checkpoint. Raises `OSError` where a process does not see it."
+    self.out, self.lock, accelerator = Path(self.config.out), None, self.accelerator
+    def first():
+        self.lock = claim_folder(self.config, self.record["data"])
+        return _owner(self.out), find_checkpoint(self.out)
+    owner, self.resumed = _from_main(accelerator, first)
+    seen = torch.tensor(int(_sees(self.out, owner)), device=accelerator.device)
+    blind = accelerator.num_processes - int(accelerator.reduce(seen))
+    if blind:
+        raise OSError(f"{blind} of {accelerator.num_processes} processes do not see the first "
+                      f"one's folder {self.out}: choose an --out on a disk that all of them share")
 
 # %% ../nbs/12_training.ipynb #8f1ec27c
 @patch(as_prop=True)
@@ -780,20 +1047,29 @@ def best(self:Trainer) -> Pix2Seq: # the model itself, or the running mean of it
 def save(self:Trainer) -> None:
     "Leave a checkpoint from which the run can continue. Only the last one must succeed."
     state = dict(step=self.step, skipped=self.skipped, optimizer=self.optimizer.state_dict(),
+                 **self.record,
                  head=self.naming.head.state_dict() if self.naming.head else {})
     if self.average:
         state |= dict(weights=self.model.state_dict(), averaged=self.average.n_averaged)
     if self.config.mixed_precision == "fp16": state["scaler"] = self.accelerator.scaler.state_dict()
-    try: save_checkpoint(self.out, self.best, state, self.config.keep)
+    try:
+        save_checkpoint(self.out, self.best, state, self.config.keep)
+        self.saved = self.step
     except OSError as e:
         if self.step == self.config.steps: raise
         tqdm.write(f"{e}; training goes on")
 
+# %% ../nbs/12_training.ipynb #da57906c
 @patch
 def restore(self:Trainer) -> None:
     "Continue where the run stopped."
-    if (folder := find_checkpoint(self.out)) is None: return
+    if (folder := self.resumed) is None: return
     weights, state = load_checkpoint(folder)
+    if "config" in state: # older checkpoints do not say whose they are
+        changes = _changes(state["config"], state["data"], self.config, self.record["data"])
+        if changes:
+            raise ValueError(f"{folder} is a checkpoint of another run ({'; '.join(changes[:3])}): "
+                             "move it out of this folder")
     load_weights(self.best, weights, str(folder))
     if self.average:
         load_weights(self.model, state["weights"], str(folder))
@@ -802,14 +1078,20 @@ def restore(self:Trainer) -> None:
     if "scaler" in state: self.accelerator.scaler.load_state_dict(state["scaler"])
     self.optimizer.load_state_dict(state["optimizer"])
     self.step, self.skipped = state["step"], state["skipped"]
+    self.saved = self.step
 
 # %% ../nbs/12_training.ipynb #8d176b71
+class Stopped(BaseException):
+    "An evaluation was left since the run was asked to stop."
+
 class StopSignal:
     "Remembers that this process was asked to stop, while the block runs."
-    def __init__(self): self.number = 0
+    def __init__(self): self.number, self.eager = 0, False
 
     def __enter__(self):
-        def remember(number, frame): self.number = number
+        def remember(number, frame):
+            self.number = number
+            if self.eager: raise Stopped
         self.before = {}
         if threading.current_thread() is threading.main_thread():        # no other may set handlers
             for n in (signal.SIGINT, signal.SIGTERM): self.before[n] = signal.signal(n, remember)
@@ -823,6 +1105,15 @@ class StopSignal:
         if accelerator.num_processes == 1: return self.number
         told = accelerator.reduce(torch.tensor([self.number], device=accelerator.device)).item()
         return int(told and max(self.number, signal.SIGTERM))
+
+    @contextmanager
+    def at_once(self, accelerator:Accelerator):
+        "In this block a lone process does not wait: a signal raises `Stopped`."
+        self.eager = accelerator.num_processes == 1
+        try:
+            if self.eager and self.number: raise Stopped
+            yield
+        finally: self.eager = False
 
 # %% ../nbs/12_training.ipynb #cdff1a1f
 @patch
@@ -843,7 +1134,9 @@ def updates(self:Trainer) -> Iterator[list[dict]]: # the batches of each update
     no_loss = torch.zeros(1, self.config.sequences, 5*c.max_instances, device=device)
     blank = dict(images=pad_image(no_loss.new_zeros(3, 0, 0), c.image_size)[None],
                  input_seq=no_loss.long(), target_seq=no_loss.long(), token_weights=no_loss)
-    for batch in self.metrics.watch(self.loader) if self.main else self.loader:
+    batches = self.metrics.watch(self.loader) if self.main else iter(self.loader)
+    with shielded(self.config.workers): first = [*islice(batches, 1)]        # starts the workers
+    for batch in chain(first, batches):
         self.check_batch(batch)
         rounds.append(batch if batch["image_ids"] else batch | blank)
         if len(rounds) == self.config.accumulate:
@@ -877,37 +1170,42 @@ def loop(self:Trainer) -> None:
     bar = tqdm(total=config.steps, initial=self.step, desc="training", unit="step",
                disable=not self.main)
     def due(every): return every and self.step % every == 0
-    with StopSignal() as stop:
+    with closing(bar):
         for batches in self.updates() if self.step < config.steps else ():
             loss, logits = self.update(batches)
             bar.update()
-            last, stopped = self.step == config.steps, stop.agreed(self.accelerator)
+            last, stopped = self.step == config.steps, self.stop.agreed(self.accelerator)
             if self.main and (last or due(config.log_every)):
                 bar.set_postfix(self.log(batches[-1], loss, logits))
-            if self.main and (last or stopped or due(config.save_every)): self.save()
-            if stopped and not last: self.leave(stopped, bar)
+            if self.main and (last or due(config.save_every)): self.save()
+            if stopped and not last: raise Stopped
             if not last and due(config.eval_every): self.glance(bar)
-    bar.close()
 
 @patch
 def run(self:Trainer) -> dict[str,float]: # COCO's twelve figures at the end
     "Train to the end, wherever the run stands. Raises `SystemExit` after saving if asked to stop."
     try:
-        self.loop()
-        return self.finish()
+        with in_plain_words(self), StopSignal() as self.stop:
+            try:
+                self.loop()
+                return self.finish()
+            except Stopped: self.leave()
     finally:
         if self.lock: self.lock.release(force=True)
 
 # %% ../nbs/12_training.ipynb #4398a39b
 @patch
-def leave(self:Trainer, number:int, bar:tqdm) -> None:
-    "Say where the run stands, and go: the exit status names the signal, as shells do."
-    bar.close()
+def leave(self:Trainer) -> None:
+    "Save, say where the run stands, and go: the exit status names the signal, as shells do."
+    number = self.stop.number or signal.SIGTERM              # that another process got
     if self.main:
+        if self.saved != self.step: self.save()
+        place = "there" if self.saved == self.step else f"update {self.saved}"
         print(f"{signal.Signals(number).name}: stopped after update {self.step}; "
-              "the same command goes on from there", flush=True)
+              f"the same command goes on from {place}", flush=True)
     raise SystemExit(128 + number)
 
+# %% ../nbs/12_training.ipynb #3731e572
 @patch
 def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the progress bar
     "Write a line of metrics."
@@ -924,14 +1222,18 @@ def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the
     shown = dict(loss=row["loss"], ymin=slots.get("ymin", 0), cls=slots.get("class", 0))
     return {name: f"{value:.3f}" for name, value in shown.items()}
 
+# %% ../nbs/12_training.ipynb #0fd38f60
 @patch
 def evaluate(self:Trainer, images:int) -> dict[str,float]: # nothing on the other processes
     "Read validation images out, score them, write a line of metrics and keep a few samples."
-    detections, targets = detect_sharded(self.best, self.val_set, self.accelerator, images,
-                                         workers=self.config.workers)
-    self.evaluated = len(targets)
-    if not self.main: return {}
-    figures = coco_figures(detections, targets, self.config.coco_backend)
+    with self.stop.at_once(self.accelerator):
+        detections, targets = detect_sharded(self.best, self.val_set, self.accelerator, images,
+                                             workers=self.config.workers,
+                                             stopped=lambda: self.stop.number)
+        if self.stop.agreed(self.accelerator): raise Stopped
+        self.evaluated = len(targets)
+        if not self.main: return {}
+        figures = coco_figures(detections, targets, self.config.coco_backend)
     keep_samples(self.out/"samples.json", self.step, detections, targets)
     self.metrics.write(step=self.step, eval_images=len(targets), eval_limit=images, **figures)
     if self.config.trackers: self.accelerator.log(figures, self.step)
@@ -943,6 +1245,7 @@ def evaluate(self:Trainer, images:int) -> dict[str,float]: # nothing on the othe
 def last_figures(self:Trainer) -> dict[str,float]: # nothing where there are none
     "The figures of the last evaluation, if it was done before."
     for row in read_metrics(self.out/"metrics.jsonl"):
+        if "AP" not in row: continue
         asked = row.get("eval_limit", row.get("eval_images"))        # older folders keep this alone
         if row["step"] == self.step and asked == self.config.eval_images:
             self.evaluated = row["eval_images"]
