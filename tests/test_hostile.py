@@ -1,6 +1,6 @@
 """What a stranger gives ends right or in one clear sentence, and nobody's files are lost.
 
-Short forms here; all cases with `pytest -m attack tests/test_hostile.py`."""
+Short forms here; all cases, and their table, with `pytest -m attack -s tests/test_hostile.py`."""
 import hashlib
 import json
 import os
@@ -13,6 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from attack import RIGHT, SENTENCE, Table
 from attack_models import (
     EITHER, GONE, HARMLESS, SOURCE, WEIGHTS, change_config, config_changes, damaged, index_cases,
     write_model, write_patches,
@@ -31,10 +32,16 @@ from pix2seq.pretrained import load_model
 SCENE = DigitScenes("val")[1]["image"]
 
 
-@pytest.fixture
-def long(request) -> bool:
-    "Is it the long form, `pytest -m attack`?"
-    return request.config.getoption("markexpr") == "attack"
+in_two_forms = pytest.mark.parametrize("long", [
+    pytest.param(False, id="short"), pytest.param(True, id="long", marks=pytest.mark.attack)])
+
+
+@pytest.fixture(scope="module")
+def table():
+    "Counts of inputs by kind and end, printed at last."
+    table = Table()
+    yield table
+    print("", table, sep="\n")
 
 
 def said(call) -> str|None: # the sentence, or None where all went well
@@ -61,15 +68,16 @@ def detect(folder:Path) -> list[dict]: # found objects
 
 
 # A stranger's config
-@pytest.mark.attack
+@in_two_forms
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
-def test_single_changes_of_a_config(tmp_path, kind, long):
+def test_single_changes_of_a_config(tmp_path, kind, long, table):
     source = write_patches(tmp_path/"vit") if kind == "vit" else SOURCE
     folder, ends = write_model(tmp_path/"model", source), {}
     for name, field, value in config_changes(source):
         if not long and value is not GONE and random.Random(name).random() > .15: continue
         change_config(folder, field, value, source)
         ends[name] = said(lambda: detect(folder))
+        table.add(f"fields of a config, {kind}", len(ends), SENTENCE if ends[name] else RIGHT)
     refused = {name: sentence for name, sentence in ends.items() if sentence}
     assert all(str(folder) in sentence for sentence in refused.values())
     assert all(sentence for name, sentence in ends.items() if name.endswith("=gone"))
@@ -96,13 +104,14 @@ def test_missing_field_is_no_resnet50(tmp_path):
 
 
 # Weights
-@pytest.mark.attack
+@in_two_forms
 @pytest.mark.parametrize("kind", [*WEIGHTS, *HARMLESS, *EITHER])
-def test_weights_of_another_kind(tmp_path, kind, long):
+def test_weights_of_another_kind(tmp_path, kind, long, table):
     folder = write_model(tmp_path/"model")
     for seed in range(40 if long else 3):
         (WEIGHTS | HARMLESS | EITHER)[kind](folder, random.Random(seed))
         sentence = said(lambda: Pix2Seq.from_pretrained(folder))
+        table.add("weights", seed, SENTENCE if sentence else RIGHT)
         if kind not in EITHER: assert bool(sentence) == (kind in WEIGHTS), (kind, seed, sentence)
         assert not sentence or "model.safetensors" in sentence
 
@@ -151,21 +160,24 @@ def test_tables_that_lie(tmp_path, make, monkeypatch):
         assert peak_memory() - before < 300 and time.perf_counter() - begin < 20, name
 
 
-@pytest.mark.attack
-def test_damaged_tables(tmp_path, make, long):
+@in_two_forms
+def test_damaged_tables(tmp_path, make, long, table):
     folder = write_published(tmp_path/"tf")
     file = folder/"ckpt-1.index"
     whole, rng = file.read_bytes(), random.Random(0)
-    for _ in range(4000 if long else 300):
+    for seed in range(4000 if long else 300):
         file.write_bytes(damaged(whole, rng))
         sentence = said(lambda: read_index(file))
+        table.add("tables of variables", seed, SENTENCE if sentence else RIGHT)
         assert not sentence or "ckpt-1.index" in sentence
     class Right(int): __ne__ = lambda self, other: False
     with pytest.MonkeyPatch.context() as patch: # the same, with every checksum right
         patch.setattr(official, "_masked", Right)
-        for _ in range(4000 if long else 300):
+        for seed in range(4000 if long else 300):
             file.write_bytes(damaged(whole, rng))
-            said(lambda: TensorFlowCheckpoint(file))
+            sentence = said(lambda: TensorFlowCheckpoint(file))
+            kind = "tables of variables, checksums right"
+            table.add(kind, seed, SENTENCE if sentence else RIGHT)
 
 
 def test_numbers_of_a_published_checkpoint(tmp_path, make):
