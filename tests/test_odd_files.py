@@ -3,13 +3,16 @@ import json, os, time, zlib
 
 import numpy as np
 import pytest
+import torch
 from attack import RIGHT, SENTENCE, alarm, outcome
 from PIL import Image
 
 from pix2seq import coco_file
 from pix2seq.coco_file import load_index, make_index
 from pix2seq.images import _open, read_image
+from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.names import find_files, match_classes
+from pix2seq.predict import _theirs, save_picture
 
 
 def write(path, names=('a.png',), classes=1):
@@ -119,3 +122,27 @@ def test_odd_shapes(tmp_path):
     assert outcome(lambda: read_image(path)) == RIGHT and time.monotonic() - start < 10
     Image.new('1', (180_000_000, 1)).save(path)
     assert outcome(lambda: read_image(path)) == SENTENCE
+
+
+@pytest.mark.parametrize('name', [r'$\bad$', '$5 and $6', '\ud800', 'two\nlines'])
+def test_names_are_no_formulas(tmp_path, name):
+    objects = dict(boxes=torch.tensor([[1., 2, 30, 40]]), labels=torch.tensor([0]),
+                   scores=torch.tensor([.9]))
+    save_picture(tmp_path/'a.png', torch.zeros(3, 96, 96, dtype=torch.uint8), objects, .5, [name])
+    assert Image.open(tmp_path/'a.png').width > 96
+
+
+@pytest.mark.parametrize('content', [
+    '[' * 100_000, '{"images": [{"id": [1], "file_name": "a"}]}', '{"images": [], "categories": 3}',
+    '{"images": [], "categories": [3]}', '{"images": [], "categories": [{"name": []}]}'])
+def test_annotations_that_predict_refuses(tmp_path, content):
+    (tmp_path/'a.json').write_text(content)
+    call = lambda: _theirs([tmp_path/'a.png'], tmp_path/'a.json', Pix2SeqConfig(num_classes=2))
+    assert outcome(call) == SENTENCE
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no pipes with names')
+def test_a_pipe_in_the_place_of_annotations(tmp_path):
+    os.mkfifo(tmp_path/'a.json')
+    call = lambda: _theirs([tmp_path/'a.png'], tmp_path/'a.json', Pix2SeqConfig(num_classes=2))
+    assert outcome(call, seconds=5) == SENTENCE
