@@ -86,7 +86,9 @@ def show_boxes(
         ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=c, lw=1.8, ls=linestyle))
         name = class_names[label] if class_names is not None and is_class and 0 <= label < len(class_names) else str(label)
         if scores is not None: name += f" {scores[i]:.2f}"
-        if name: ax.text(box[0], box[1], name, fontsize=8, va="bottom", color=_ink(c), bbox=dict(fc=c, ec="none", pad=0.8))
+        name = name.encode("utf-8", "replace").decode() # half a surrogate pair cannot be drawn
+        look = dict(fontsize=8, va="bottom", color=_ink(c), parse_math=False) # $ is no formula
+        if name: ax.text(box[0], box[1], name, **look, bbox=dict(fc=c, ec="none", pad=0.8))
     return ax
 
 def _ink(color): # black on a light colour, white on a dark one

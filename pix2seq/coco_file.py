@@ -26,8 +26,8 @@ import torch
 from fastcore.basics import patch
 from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -157,6 +157,9 @@ def _read_images(path, rows):
         where = f"{path}: image {image} has the"
         if not isinstance(name, str) or not name:
             raise ValueError(f"{where} file_name {name!r}; expected a string")
+        if len(name) > 4096: # all names are packed to the length of the longest
+            raise ValueError(f"{where} file_name {name[:40]!r}... of {len(name)} characters; "
+                             "expected 4096 at most")
         if not all(map(_is_side, size)):
             raise ValueError(f"{where} height and width {size}; expected two numbers of pixels")
     sizes = np.array([*zip(heights, widths)], dtype=np.int32).reshape(-1, 2)
@@ -345,6 +348,8 @@ def make_index(
     ids, names, sizes = list(chain(*ids)), list(chain(*names)), np.concatenate(sizes)
     for name, given in (("categories", category_ids), ("images", ids)):
         if not given: raise ValueError(f"{path} lists no {name}")
+    if len(category_ids) > 2**15: # labels have 16 bits
+        raise ValueError(f"{path} lists {len(category_ids)} categories; expected {2**15} at most")
     category_ids = _tidy_ids(path, category_ids, "category")
     categories = sorted(zip(category_ids, map(str, category_names)))
     ids = _tidy_ids(path, ids, "image")
@@ -372,11 +377,13 @@ def _checksum(file):
 def _open_kept(place, source):
     "Tensors and facts; `None` if they are not there, of another file, or damaged."
     try:
-        if place.with_suffix(".crc32").read_text() != _checksum(place): return None
-        with safe_open(place, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            if facts["source"] != source: return None
-            return {name: file.get_tensor(name) for name in file.keys()}, facts
+        check = place.with_suffix(".crc32")
+        if not (place.is_file() and check.is_file()): return None # nor a pipe, which would wait
+        content = place.read_bytes() # not mapped: a file that is cut then would end the process
+        if check.read_text() != f"{zlib.crc32(content):08x}": return None
+        head = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        facts = json.loads(head["__metadata__"]["facts"])
+        return (load(content), facts) if facts["source"] == source else None
     except (OSError, SafetensorError, TypeError, KeyError, ValueError): return None
 
 def _keep(place, source, index, facts):
@@ -417,7 +424,7 @@ def load_index(
 ) -> tuple[dict[str,Tensor],dict]: # see `make_index`
     "The index of a COCO-format file: kept from an earlier start, or made and kept."
     if not path.is_file() or (state := path.stat()).st_size < _KEPT_FROM: return make_index(path)
-    source = [2, state.st_size, state.st_mtime_ns] # 2: what arrays and facts are, in this version
+    source = [3, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] # 3: the version
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     cache = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))
     place = cache/"index"/f"{path.stem}-{name}.safetensors"

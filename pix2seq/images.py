@@ -131,7 +131,8 @@ def _check_file(path):
     if path.is_dir(): raise OSError("it is a folder")
     if not path.exists(): raise FileNotFoundError(f"{path} does not exist; expected an image file")
     if not path.is_file(): raise OSError("it is a pipe or a device, not a file")
-    if not path.stat().st_size: raise OSError("it is empty")
+    if not (size := path.stat().st_size): raise OSError("it is empty")
+    if size > 2**32: raise OSError(f"it has {size} bytes; expected {2**32} at most")
 
 def _what_else(head):
     "What a file is that Pillow does not know, by its first bytes."
@@ -161,7 +162,9 @@ def _no_limit(wanted):
 
 def _open(source, max_pixels=None):
     "A PIL image of which the header was read, from a path, bytes or a file object."
-    if isinstance(source, (str, os.PathLike)): _check_file(Path(source))
+    if isinstance(source, (str, os.PathLike)):
+        _check_file(Path(source))
+        source = Path(source).read_bytes() # Pillow would map some; one that is cut then kills us
     if isinstance(source, (bytes, bytearray, memoryview)): source = io.BytesIO(source)
     try:
         with _no_limit(max_pixels): image = Image.open(source, formats=image_formats())
@@ -175,9 +178,7 @@ def _open(source, max_pixels=None):
     return image
 
 def _head(source):
-    "The first bytes of a path or a file object."
-    if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file: return file.read(32)
+    "The first bytes of a file object."
     if not source.seekable(): return b""
     source.seek(0)
     return source.read(32)

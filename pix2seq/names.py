@@ -9,7 +9,7 @@ __all__ = ['same_name', 'listed', 'match_classes', 'find_files', 'name_parts']
 import os
 import posixpath
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -26,8 +26,8 @@ def same_name(name:str) -> str: # equal for names that mean the same
 
 def _only_once(where, names):
     "Raise a sentence if a name occurs twice, so that it does not tell the class."
-    names = [same_name(name) for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    counts = Counter(map(same_name, names))
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise ValueError(f"{where} has more than one class named {', '.join(map(repr, twice))}; "
                          "classes can be matched by name only where each name occurs once")
 
@@ -43,12 +43,14 @@ def _check_names(path, categories, class_boxes, labels, class_names):
 
 def _match_names(categories, labels, known):
     "Give each class without a label the one of its name, if just one has it; the classes given."
-    given = []
+    given, taken, counts = [], set(labels), Counter(known)
+    places = {name: label for label, name in enumerate(known)}
     for k, (_, name) in enumerate(categories):
-        if labels[k] >= 0 or known.count(same_name(name)) != 1: continue
-        label = known.index(same_name(name))
-        if label in labels: continue
+        if labels[k] >= 0 or counts[same_name(name)] != 1: continue
+        label = places[same_name(name)]
+        if label in taken: continue
         labels[k] = label
+        taken.add(label)
         given.append(k)
     return given
 

@@ -103,12 +103,16 @@ def _say(text):
 # %% ../nbs/13b_predict.ipynb #e604678e
 def _theirs(files, annotations, config):
     "The ids that a COCO-format file has for images and for the classes of a model."
+    if not Path(annotations).is_file(): # a pipe would wait
+        raise FileNotFoundError(f"{annotations} is no file; expected one in COCO's format")
     try:
         found = json.loads(Path(annotations).read_text(encoding="utf-8-sig"))
         images = [dict(id=row["id"], file_name=str(row["file_name"])) for row in found["images"]]
-    except (ValueError, KeyError, TypeError) as e: raise ValueError(
-        f"{annotations} is no COCO-format file with images: {type(e).__name__}: {e}") from e
-    classes = class_ids(config, found.get("categories", []), annotations)
+        classes = class_ids(config, found.get("categories", []), annotations)
+        {row["id"] for row in images} # raises for what cannot be an id
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+        raise ValueError(f"{annotations} is no COCO-format file with images: "
+                         f"{type(e).__name__}: {e}") from e
     return known_ids(files, annotations, images), classes
 
 # %% ../nbs/13b_predict.ipynb #5e89e35a
@@ -231,5 +235,6 @@ def predict(
 def _tell(file, error):
     "Print, and give, what is wrong with a file."
     text = str(error) if str(file) in str(error) else f"{file}: {type(error).__name__}: {error}"
+    text = " ".join(text.splitlines())
     _say(text)
     return text

@@ -181,7 +181,22 @@ def sound(samples:list) -> bool:
     return True
 
 
-ATTACKS = {'images': attack_image, 'annotation files': attack_annotations}
+def attack_results(seed:int, folder:Path) -> str:
+    "The outcome of loading one damaged results file of a sound data set."
+    from pix2seq.data import CocoDataset
+    from pix2seq.evaluation import load_results
+    for i in range(1, 5):
+        if not (folder/f'{i}.png').exists(): Image.new('RGB', (20, 16)).save(folder/f'{i}.png')
+    truth, path = folder/'annotations.json', folder/'results.json'
+    if not truth.exists(): truth.write_text(json.dumps(document()))
+    rows = [dict(image_id=i % 4 + 1, category_id=i % 3 + 1, bbox=[1, 2, 3, 4], score=.1*i)
+            for i in range(6)]
+    path.write_bytes(damaged_text(rows, random.Random(seed)))
+    return outcome(lambda: load_results(path, CocoDataset(folder, truth)))
+
+
+ATTACKS = {'images': attack_image, 'annotation files': attack_annotations,
+           'results files': attack_results}
 
 
 def run(number:int, attacks:dict=ATTACKS, first:int=0) -> Table:

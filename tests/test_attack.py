@@ -30,7 +30,7 @@ def test_a_table_counts_and_keeps_seeds():
 
 
 def test_few_damaged_inputs():
-    table = run(300)
+    table = run(150)
     assert not table.failures, table.failures
 
 
