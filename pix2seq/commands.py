@@ -69,7 +69,7 @@ def _detector(weights, device, dtype="float32", **how):
     from pix2seq.detector import Detector
     return Detector.from_pretrained(weights, _device(device), dtype=getattr(torch, dtype), **how)
 
-def _open(data, images, annotations, split, limit, by_name, shape):
+def _open(data, images, annotations, split, limit, by_name, levels, shape):
     "The data set that an evaluation is about; its labels are those of the model with this config."
     from pix2seq.data import CocoDataset, opened
     from pix2seq.digits import DigitScenes
@@ -78,9 +78,10 @@ def _open(data, images, annotations, split, limit, by_name, shape):
     if by_name and not (images or data):
         raise ValueError("--by-name has no effect on the embedded digits: give --data")
     if not (images or data): return DigitScenes(split, limit or 500, min(shape.image_size))
-    classes = (shape.category_ids, shape.class_names, by_name) if shape else ()
-    dataset = (CocoDataset(images, annotations, *classes) if images
-               else CocoDataset.from_folder(data, split, *classes))
+    classes = (shape.category_ids, shape.class_names) if shape else (None, None)
+    how = *classes, by_name, levels or shape and shape.levels
+    dataset = (CocoDataset(images, annotations, *how) if images
+               else CocoDataset.from_folder(data, split, *how))
     print(opened(dataset))
     return dataset
 
@@ -105,8 +106,8 @@ def _print_figures(figures, images, classes):
 @command(
     check=apart(("data", "images annotations"), ("images", "split"),
                 ("detections", "weights batch_size top_p max_objects stop dtype int8 device "
-                               "workers seed by_name out_detections")),
-    data="data images annotations split limit by_name",
+                               "workers seed by_name levels out_detections")),
+    data="data images annotations split limit by_name levels",
     reading="weights batch_size top_p max_objects stop dtype int8 device workers seed",
     results="detections max_dets by_class coco_backend out out_detections",
 )
@@ -118,6 +119,7 @@ def pix2seq_eval(
     split:str="val", # train, val or test, of the folder in --data
     limit:int|None=None, # read only so many images; by default all, and 500 of the digits
     by_name:bool=False, # match the data's classes with the model's by name, whatever their ids
+    levels:int|None=None, # value that is white in 16-bit images; by default as in training
     batch_size:int=32, # images read side by side
     top_p:float=0.4, # sample from the likeliest tokens that together have this probability
     max_objects:int|None=None, # most objects to read from an image; by default as in training
@@ -136,7 +138,7 @@ def pix2seq_eval(
 ):
     "Score a model, or a file of results: COCO's twelve figures."
     from pix2seq import evaluation as e
-    about = data, images, annotations, split, limit, by_name
+    about = data, images, annotations, split, limit, by_name, levels
     if detections:
         dataset = _open(*about, None)
         found, truth = e.load_results(detections, dataset, limit)
@@ -163,7 +165,7 @@ def pix2seq_predict(
     recursive:bool=False, # also the folders inside a folder
     annotations:str|None=None, # COCO-format file that gives images and classes their ids
     max_pixels:int|None=None, # most pixels (width x height) of an image; by default Pillow's limit
-    levels:int|None=None, # value that is white in 16-bit images, such as 4095; by default estimated
+    levels:int|None=None, # value that is white in 16-bit images, such as 4095; by default as trained
     weights:str="digits", # "digits", a folder, a published name or a hub id
     max_objects:int|None=None, # most objects to read from an image; by default as in training
     stop:Literal["done","never"]="done", # when no object is left; or never, as published

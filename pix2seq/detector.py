@@ -159,13 +159,14 @@ class Detector:
         details:bool=False, # also `tokens`, `token_probs` and `attention`; see `look_back`
         bgr:bool=False, # arrays have blue first, as OpenCV keeps them
         recursive:bool=False, # of a folder, take the images of its folders, too
-        levels:int|None=None, # what is white in deep images; by default by type, or by the folder
+        levels:int|None=None, # what is white in deep images; by default as trained, else estimated
         max_pixels:int|None=None, # pixels that a file may have; by default what Pillow allows
     ) -> list[dict]: # `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]` an image, or an `error`
         "Read the objects of images. Of several files, one that cannot be read has an `error`."
         if not 0 <= threshold <= 1: raise ValueError(f"threshold must lie in 0..1, not {threshold}")
         several = image_sources(images, recursive)
         must = isinstance(several, (list, tuple)) and len(several) == 1
+        levels = levels or self.model.config.levels
         if levels is None and isinstance(images, (str, os.PathLike)) and not must:
             levels = deep_levels(several)
         read = partial(to_tensor, bgr=bgr, levels=levels, max_pixels=max_pixels)
@@ -244,7 +245,7 @@ def fitting_batch(
     num_objects:int, # most objects to read
     dtype:torch.dtype, # precision
 ) -> int: # a power of two
-    "Images side by side: half of the free memory at most, and no more than help (16; GPU: 128)."
+    "A batch that fills at most half of the free memory; at most 16 images (128 on a GPU)."
     c, device = model.config, model.output_bias.device
     height, width = c.image_size
     encoder = 4*dtype.itemsize*c.resnet_width*height*width # a few feature maps at half the size

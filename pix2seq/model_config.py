@@ -28,7 +28,7 @@ _RANGES = dict(                                # the least and the most that a n
     drop_path=(0, .99), max_seq_len=(5, 1 << 20), max_instances=(1, 1 << 18),
     num_classes=(1, 1 << 24), category_ids=(-1 << 53, 1 << 53), quantization_bins=(2, 1 << 24),
     vocab_size=(1, 1 << 24), class_offset=(0, 1 << 24), coord_offset=(0, 1 << 24),
-    prompt_token=(0, 1 << 24), noise_token=(0, 1 << 24))
+    prompt_token=(0, 1 << 24), noise_token=(0, 1 << 24), levels=(1, 1 << 32))
 _LENGTHS = dict(image_size=(2, 2), image_mean=(3, 3), image_std=(3, 3), resnet_depths=(1, 5))
 _KINDS = {int: "whole number", float: "number", str: "word", bool: "true or false"}
 
@@ -155,6 +155,7 @@ class Pix2SeqConfig:
     prompt_token:int=10                        # the task: "detect objects"
     noise_token:int=30                         # class of a noise object
     coord_init:str="normal"                    # coordinates start as noise, or as "sincos" of place
+    levels:int|None=None                       # what was white in the 16-bit images of training
 
     def __post_init__(self): _settle(self)
 
@@ -250,13 +251,15 @@ def _once(pairs):
     if len(record) < len(pairs): raise ValueError("a field is given twice")
     return record
 
+_LATER = {"levels"}                             # fields that older files lack; the default is right
+
 def _complete(record, known):
     "The record of a file, if it has all fields and no other."
     if not isinstance(record, dict): raise ValueError("expected one JSON object, {…}")
     for key in set(record) - set(known):
         near = ', '.join(difflib.get_close_matches(key[:99], known, 3, 0.3)) or 'none'
         raise ValueError(f"{reprlib.repr(key)} is no field; near it: {near}")
-    if missing := [name for name in known if name not in record]:
+    if missing := [name for name in known if name not in record and name not in _LATER]:
         raise ValueError(f"it lacks {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}")
     return record
 

@@ -203,7 +203,7 @@ def predict(
     annotations:str|Path|None=None, # a COCO-format file, whose ids images and classes get
     recursive:bool=False, # of a folder, take the images of its folders, too
     max_pixels:int|None=None, # pixels that an image may have; by default what Pillow allows
-    levels:int|None=None, # what is white in deep images; by default by the data set
+    levels:int|None=None, # what is white in deep images; by default as trained, else estimated
 ) -> tuple[list[dict],list[Path]]: # rows of `detections.json`, and files that could not be read
     "Find the objects on images. Raises `ValueError` if no file could be read."
     if not 0 <= threshold <= 1: raise ValueError(f"threshold must lie in 0..1, not {threshold}")
@@ -213,6 +213,7 @@ def predict(
     _check_out(out, files, pictures)
     ids, classes = [_text(name.as_posix()) for name in names], detector.model.config.category_ids
     if annotations is not None: ids, classes = _theirs(files, annotations, detector.model.config)
+    levels = levels or detector.model.config.levels
     if levels is None and len(files) > 1: levels = deep_levels(files)
     out.mkdir(parents=True, exist_ok=True)
     rows, unread = [], []

@@ -21,6 +21,7 @@ class DataConfig:
     val_json:str|None=None           # … and their annotations
     val_share:float=0.0              # share of training images to validate on, where no others are
     by_name:bool=False               # match categories by name where their ids differ
+    levels:int|None=None             # what is white in 16-bit images, such as 4095; else estimated
     num_classes:int|None=None        # how many classes the data must have; any number by default
     train_scenes:int=1_000_000       # digits: how many different training scenes there are
     unlabelled:float=0.0             # digits: chance that a training digit is not annotated
@@ -52,9 +53,9 @@ class OptimConfig:
     batch_size:int=16                # images in an update, over all processes
     accumulate:int=1                 # rounds in which a process does its share of an update
     lr:float=1e-3                    # highest learning rate
-    warmup_steps:int=200             # updates until it is reached
+    warmup_steps:int=200             # updates until the highest learning rate is reached
     warmup_epochs:float=0.0          # passes until it is reached, in place of warmup_steps
-    end_lr_factor:float=0.01         # share of it that is left at the end
+    end_lr_factor:float=0.01         # last learning rate, as a share of the highest
     weight_decay:float=0.05          # AdamW's, on every parameter
     beta1:float=0.9                  # AdamW's memory of the gradient
     beta2:float=0.95                 # AdamW's memory of its square
@@ -66,16 +67,16 @@ class OptimConfig:
 class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     "A whole run: its model, its machine, and what it leaves behind."
     out:str="runs/digits"            # run folder
-    preset:str|None=None             # the model, see PRESETS; "digits" where no weights are given
-    model:dict|None=None             # fields of Pix2SeqConfig, such as decoder_layers=2 dropout=0
+    preset:str|None=None             # shape of the model: digits, resnet50, vit-b, … ("digits")
+    model:dict|None=None             # fields of the model to change: decoder_layers=2 dropout=0
     weights:str|None=None            # start from a saved model: "digits", a folder or a hub id
-    fresh:bool=False                 # move another run that the folder holds aside
+    fresh:bool=False                 # move another run in this folder aside, and start anew
     imagenet:bool=False              # start the ResNet from torchvision's ImageNet weights
     device:str|None=None             # "cpu", "cuda" or "mps"; by default whatever is fastest here
     mixed_precision:Literal["no","bf16","fp16"]="no"  # half of the bits for most of the work
     compile:bool=False               # compile the model with torch.compile
     sync_batchnorm:bool=True         # one batch norm over all GPUs
-    seed:int=0                       # of all that is random
+    seed:int=0                       # seed of all random numbers
     log_every:int=20                 # updates between lines of metrics
     eval_every:int=500               # updates between evaluations; 0 for one at the end only
     eval_images:int=500              # images of the last evaluation; those on the way take a fifth

@@ -87,7 +87,7 @@ def open_datasets(
     def split(name, *known): # ids and names of classes, by name, levels
         if config.data: return CocoDataset.from_folder(config.data, name, *known)
         return CocoDataset(getattr(config, f"{name}_images"), getattr(config, f"{name}_json"), *known)
-    train = split("train", category_ids, class_names, config.by_name)
+    train = split("train", category_ids, class_names, config.by_name, config.levels)
     if config.val_share:
         _check_share(config)
         return split_off(train, config.val_share, config.seed)
@@ -176,6 +176,7 @@ def build(
     torch.manual_seed(config.seed)
     saved, shape = _start(config)
     shape, train, val, other = _settle_classes(config, saved, shape)
+    shape = shape.override(levels=getattr(train, "levels", None))   # on which scale it sees images
     if config.imagenet: shape = _with_imagenet(shape)
     check_datasets(train, val, config)
     for line in describe_data(train, val, shape, config): say(line)

@@ -37,7 +37,8 @@ def is_sentence(error:BaseException) -> bool:
 def outcome(call, right=lambda result: True, seconds:float=SECONDS) -> str:
     "What a call ends in; `silent` is a result that `right` refuses."
     try:
-        with alarm(seconds), warnings.catch_warnings(action='ignore'):
+        with alarm(seconds), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
             return RIGHT if right(call()) else 'silent'
     except Hang: return 'hang'
     except Exception as error:
@@ -97,7 +98,8 @@ def written(seed:int) -> bytes:
     while True:
         file, mode = io.BytesIO(), rng.choice(MODES)
         try:
-            with warnings.catch_warnings(action='ignore'):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
                 image = Image.fromarray(noise).resize(rng.choice(SIZES))
                 image = (image.convert('L') if mode == 'I;16' else image).convert(mode)
                 image.save(file, rng.choice([k for k in sorted(Image.SAVE) if k != 'PDF']))

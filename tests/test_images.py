@@ -85,7 +85,8 @@ def test_twelve_bits_alone(tmp_path):
     deep = (RAMP*4095).round().astype(np.uint16)
     with pytest.warns(UserWarning, match=r'plain\.tif has 16-bit pixels, .* 4095: .*levels=4095'):
         assert values(save(tmp_path/'plain.tif', deep)).max() == 16
-    with warnings.catch_warnings(action='error'):  # a tag tells
+    with warnings.catch_warnings():  # a tag tells
+        warnings.simplefilter('error')
         assert values(save(tmp_path/'tag.tif', deep, tiffinfo={281: 4000})).max() == 255
 
 
@@ -224,7 +225,8 @@ def test_folders_and_patterns(tmp_path):
     with pytest.warns(UserWarning, match=r'3 files in .* HEIC.*: pip install pillow-heif') as told:
         assert names(tmp_path) == ['a.PNG', 'b.jpg']
     assert len(told) == 1
-    with warnings.catch_warnings(action='ignore'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
         assert names(tmp_path, True) == ['a.PNG', 'b.jpg', 'deep/c.jpg']
     assert names(str(tmp_path/'*.jpg')) == ['b.jpg']
     assert names(str(tmp_path/'**'/'c.*')) == ['deep/c.jpg']
