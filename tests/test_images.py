@@ -259,7 +259,7 @@ def test_what_makes_no_detector(detector):
     with pytest.raises(TypeError, match=r"not 'digits'; Detector\.from_pretrained\(name\)"):
         Detector('digits')
     for name in ('', None):
-        with pytest.raises(ValueError, match='name must be'): Detector.from_pretrained(name)
+        with pytest.raises(ValueError, match='a model has a name'): Detector.from_pretrained(name)
     for size in (0, -4, 2.5, '4', True):
         with pytest.raises(ValueError, match='batch_size must be a whole number of at least 1'):
             Detector(detector.model, size)
