@@ -7,10 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pix2seq.detector import Detector
+from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.train_config import TrainConfig, check_config, check_given
@@ -436,3 +439,27 @@ def test_names_are_compared_as_people_read_them():
     cafe = Pix2SeqConfig.from_name('digits').with_classes((' Cafe\u0301',), (5,))
     assert other_classes(cafe, ('CAF\u00c9',), (5,)) is None
     assert "class 5 is 'cafe', and ' Cafe\u0301' in" in other_classes(cafe, ('cafe',), (5,))
+
+
+# ---- the scale of deep images
+
+def deepen(root:str, split:str, factor:int) -> None:
+    "Make a split's images grey ones of 16 bits."
+    for path in (Path(root)/split).iterdir():
+        grey = np.asarray(Image.open(path).convert('L')).astype(np.uint16)*factor
+        Image.fromarray(grey).save(path)
+
+
+def test_scale_of_deep_images_is_kept(tmp_path):
+    "Images of 12 bits in training; darker ones in validation and prediction are read on that scale."
+    data = write_data(tmp_path/'d')
+    deepen(data, 'train', 16)
+    deepen(data, 'val', 2)
+    with pytest.warns(UserWarning, match='scale 0..4095'):
+        model, train, val = build(TrainConfig(data=data, model=TINY))
+    assert train.levels == val.levels == model.config.levels == 4095
+    model.eval().save_pretrained(tmp_path/'model')
+    detector = Detector(Pix2Seq.from_pretrained(tmp_path/'model'))
+    file = tmp_path/'d/val/000.png'
+    by_file, by_hand = detector(file)[0], detector(read_image(file, levels=4095))[0]
+    assert all(torch.equal(by_file[name], by_hand[name]) for name in by_hand)
