@@ -125,6 +125,7 @@ def make_parser(
     if positional: _add_common(groups.get("options") or parser.add_argument_group("options"))
     return parser
 
+# %% ../nbs/19c_command_line.ipynb #443082fa
 def _add(group, name, kind, default, told):
     "One option, or an argument without a name where the default is missing or `()`."
     how = _how(kind)
