@@ -55,7 +55,7 @@ def change_config(folder:Path, field:str, value:object, source:Path=SOURCE) -> N
     "Set or take out a field of a saved model."
     file = folder/"config.json"
     record = json.loads((source/"config.json").read_text())
-    if value is GONE: del record[field]
+    if value is GONE: record.pop(field, None)
     else: record[field] = value
     file.write_text(json.dumps(record))
 
