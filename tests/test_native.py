@@ -373,7 +373,7 @@ def test_reading_goes_without_a_compiler(cache, tmp_path, monkeypatch, how):
         warnings.simplefilter("default")
         engines = [Engine(model) for _ in range(3)]
     assert time.monotonic() - start < 15
-    told = [str(one.message) for one in said if one.category is UserWarning]  # Python warns of others
+    told = [str(one.message) for one in said if one.category is UserWarning] # others are Python's
     assert len(told) == 1 and told[0].startswith("reading without C++, more slowly:")
     images = torch.rand(1, 3, 96, 96)
     ours, theirs = (generate(model, images, temperature=0, reader=reader, max_objects=1)

@@ -28,7 +28,8 @@ def text_of(page:Path) -> str: # prose, and of code cells what is given to the s
     if page.suffix == ".md": return text
     cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
     prose = [text for kind, text in cells if kind == "markdown"]
-    shell = [text[1:] for kind, text in cells if kind == "code" and text[:1] == "!"]
+    shell = [line[1:] for kind, text in cells if kind == "code"
+             for line in text.splitlines() if line.startswith("!")]
     return "\n".join(prose + [f"```bash\n{line}\n```" for line in shell])
 
 
