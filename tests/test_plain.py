@@ -102,7 +102,8 @@ NAMES = [f"{page.stem}-{i}" for i, (page, _) in enumerate(LINES)]
 def test_shell_line_is_understood(page, line, tmp_path):
     "The command's own parser takes the line."
     for name, words in called(line):
-        code = f"from pix2seq.commands import *; parse(COMMANDS[{name!r}], {words!r})"
+        code = ("from pix2seq.command_line import parse; from pix2seq.commands import COMMANDS; "
+                f"parse(COMMANDS[{name!r}], {words!r})")
         call(tmp_path, "python", "-c", code)
 
 
