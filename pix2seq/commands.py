@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from .command_line import apart, command, parse, run
+from .command_line import apart, command, run
 from .recipes import RECIPES, from_recipe
 from .train_config import TrainConfig, check_given, without_rivals
 

@@ -961,7 +961,7 @@ class Trainer:
 
 # %% ../nbs/12_training.ipynb #e071f0a5
 @patch
-def make_loader(self:Trainer, step:int=0) -> DataLoader: # what is left after so many updates
+def rest_of_stream(self:Trainer, step:int=0) -> DataLoader: # what is left after so many updates
     "The run's batches on this process."
     processes = self.accelerator.num_processes
     return make_loader(self.config, self.model.config, self.train_set, processes, step)
@@ -969,7 +969,7 @@ def make_loader(self:Trainer, step:int=0) -> DataLoader: # what is left after so
 @patch
 def check(self:Trainer) -> None:
     "Refuse what cannot be shared evenly, or cannot fit."
-    size = self.make_loader().batch_size
+    size = self.rest_of_stream().batch_size
     check_memory(self.model.config, self.config, self.accelerator.num_processes,
                  self.accelerator.device)
     check_shared_memory(self.model.config, self.config, size)
@@ -998,7 +998,7 @@ def prepare(self:Trainer) -> None:
     self.restore()
     if config.compile: self.naming.compile()
     self.wrapped, self.optimizer, self.loader = accelerator.prepare(
-        self.naming, self.optimizer, self.make_loader(self.step))
+        self.naming, self.optimizer, self.rest_of_stream(self.step))
     _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
