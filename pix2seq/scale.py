@@ -33,7 +33,8 @@ from torchvision.transforms.v2 import functional as TF
 from .bench import machine, machine_roof
 from .boxes import as_boxes
 from .command_line import command
-from .data import CocoDataset, SampleStream
+from .batches import SampleStream
+from .data import CocoDataset
 from .images import read_image
 from .digits import DigitScenes
 from .recipes import from_recipe

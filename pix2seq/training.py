@@ -49,9 +49,9 @@ from torchvision.ops import box_area
 from tqdm import tqdm
 
 # %% ../nbs/12_training.ipynb #5f0c1d7e
+from .batches import SampleStream, SequenceDataset, collate
 from .boxes import show_boxes
-from .data import (CocoDataset, SampleStream, SequenceDataset, check_trainable, collate,
-                          limits, opened, split_off)
+from .data import CocoDataset, check_trainable, limits, opened, split_off
 from .digits import DigitScenes
 from .evaluation import (FIGURES, coco_figures, detect_sharded, shielded,
                                 worker_options)
