@@ -18,119 +18,17 @@ from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, count, islice
-from json import JSONDecodeError
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 from filelock import FileLock
 from huggingface_hub.constants import HF_HOME
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
-from tqdm import tqdm
 
-# %% ../nbs/04c_coco_file.ipynb #090ab16f
-_decode = json.JSONDecoder().raw_decode
-_space, _sign = re.compile(r"[ \t\n\r]*").match, re.compile(r"[ \t\n\r]*([]},:])").match
-
-class _JSONFile:
-    "The values of a JSON file one after another; of its text only a window is in memory."
-    window, longest = 2**22, 2**28 # characters read at once; characters of one value
-    block = 2**14 # rows given at once
-
-    def __init__(self, path):
-        self.file = open(path, encoding="utf-8-sig") # some editors begin a file with a mark
-        self.text, self.at, self.passed = "", 0, 0
-        self.progress = tqdm(total=path.stat().st_size, desc=f"reading {path.name}", unit="B",
-                             unit_scale=True, delay=2)
-
-    def more(self, error):
-        "Read on; or raise the error that the lack of text is."
-        rest = self.text[self.at:]
-        fresh = self.file.read(max(self.window, len(rest))) if len(rest) < self.longest else ""
-        if not fresh: raise ValueError(f"{error.msg} at character {self.passed + error.pos}")
-        self.progress.update(len(fresh))
-        self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
-
-# %% ../nbs/04c_coco_file.ipynb #bcb68ab9
-@patch
-def peek(self:_JSONFile):
-    "The next character that is no space."
-    while (at := _space(self.text, self.at).end()) == len(self.text):
-        self.more(JSONDecodeError("It ends", self.text, at))
-    self.at = at
-    return self.text[at]
-
-@patch
-def value(self:_JSONFile, signs):
-    "The next value, and which of the signs stands behind it."
-    while True:
-        try:
-            value, end = _decode(self.text, _space(self.text, self.at).end())
-            sign = _sign(self.text, end)
-            if not sign or sign[1] not in signs:
-                raise JSONDecodeError(f"No '{signs[0]}'", self.text, end)
-            self.at = sign.end()
-            return value, sign[1]
-        except JSONDecodeError as e: self.more(e)
-
-# %% ../nbs/04c_coco_file.ipynb #f73cd9ee
-@patch
-def take(self:_JSONFile, signs):
-    "The next character that is no space, which must be one of these."
-    sign = self.peek()
-    if sign not in signs: raise ValueError(f"No '{signs[0]}' at character {self.passed + self.at}")
-    self.at += 1
-    return sign
-
-@patch
-def rows(self:_JSONFile):
-    "The rows of the list that begins here, a block at a time."
-    self.take("[")
-    rows, after = [], self.take("]") if self.peek() == "]" else ","
-    while after == ",":
-        row, after = self.value(",]")
-        rows.append(row)
-        if len(rows) == self.block:
-            yield rows
-            rows = []
-    yield rows
-
-# %% ../nbs/04c_coco_file.ipynb #37bddddc
-@patch
-def lists(self:_JSONFile):
-    "Pairs of a list's name and a block of its rows."
-    if self.peek() != "{": # without lists, and perhaps no JSON
-        json.loads(self.text + self.file.read(self.longest))
-        return
-    self.take("{")
-    after = self.take("}") if self.peek() == "}" else ","
-    while after == ",":
-        name, _ = self.value(":")
-        if type(name) is not str: raise ValueError(f"The name {name!r} is no string")
-        if self.peek() == "[":
-            for rows in self.rows(): yield name, rows
-            after = self.take(",}")
-        else: _, after = self.value(",}")
-    if (self.text[self.at:] + self.file.read(self.window)).strip():
-        raise ValueError(f"It continues after its end, at character {self.passed + self.at}")
-
-# %% ../nbs/04c_coco_file.ipynb #83f444be
-def _lists(path):
-    "Pairs of a list's name and a block of its rows, of a file; or a sentence."
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
-    source = _JSONFile(path)
-    try: yield from source.lists()
-    except (ValueError, RecursionError) as e:
-        pointer = source.text.startswith("version https://git-lfs")
-        why = 'it is a Git-LFS pointer to the file; run "git lfs pull" there' if pointer else e
-        raise ValueError(f"{path} is not valid JSON: {why}") from None
-    finally:
-        source.file.close()
-        source.progress.close()
+from .json_rows import json_lists
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
 def _column(path, rows, kind, key):
@@ -341,7 +239,7 @@ def make_index(
     document:dict|None=None, # what it says, if that is known: of a data set in another format
 ) -> tuple[dict[str,Tensor],dict]: # arrays of all images and boxes; `categories` and counts
     "Index a COCO-format file of any length. Raises `ValueError` that names the row that is wrong."
-    lists = partial(_lists, path) if document is None else document.items
+    lists = partial(json_lists, path) if document is None else document.items
     numbers, blocks = _gather(path, lists)
     category_ids, category_names = (list(chain(*column)) for column in zip(*blocks["categories"]))
     ids, names, sizes = zip(*blocks["images"])
