@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 from tqdm import tqdm
 
 from .coco_file import load_index
-from .model import one_line
+from .saved_weights import one_line
 from .official import download
 
 # %% ../nbs/18_coco.ipynb #024d8c02

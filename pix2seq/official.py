@@ -36,7 +36,8 @@ from fastcore.basics import patch
 from huggingface_hub.constants import HF_HOME
 from tqdm import tqdm
 
-from .model import Pix2Seq, check_weights, one_line
+from .model import Pix2Seq
+from .saved_weights import check_weights, one_line
 from .model_config import PRESETS, Pix2SeqConfig
 
 # %% ../nbs/11c_official.ipynb #60a6b789

@@ -57,7 +57,8 @@ from .evaluation import (FIGURES, coco_figures, detect_sharded, shielded,
                                 worker_options)
 from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
-from .model import Pix2Seq, load_weights
+from .model import Pix2Seq
+from .saved_weights import load_weights
 from .model_config import IMAGENET_MEAN, IMAGENET_STD, Pix2SeqConfig
 from .pretrained import load_model
 from .sampling import detect

@@ -12,7 +12,8 @@ import torch
 from published import SMALL
 from safetensors.torch import load_file, save_file
 
-from pix2seq.model import Pix2Seq, bundled_weights
+from pix2seq.model import Pix2Seq
+from pix2seq.saved_weights import bundled_weights
 from pix2seq.model_config import Pix2SeqConfig
 
 SOURCE = bundled_weights()["digits"]
