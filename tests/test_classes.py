@@ -451,7 +451,7 @@ def deepen(root:str, split:str, factor:int) -> None:
 
 
 def test_scale_of_deep_images_is_kept(tmp_path):
-    "Images of 12 bits in training; darker ones in validation and prediction are read on that scale."
+    "Images of 12 bits in training; darker ones in validation and prediction share that scale."
     data = write_data(tmp_path/'d')
     deepen(data, 'train', 16)
     deepen(data, 'val', 2)
