@@ -100,7 +100,7 @@ TOKEN_COLORS = {"coordinate": "#9cc8e3", "class": "#f0a673", "noise": "#c597b4",
                 "prompt": "#7fd0b5", "padding": "white", "unused": "0.9"}
 
 def show_tokens(
-    rows, # a list of rows, each an int64 tensor `[L]`
+    rows, # a list of rows, each a list or a tensor `[L]` of tokens
     tokenizer:BoxTokenizer, # knows what each token says
     ax, # the matplotlib axes to draw on
     names=None, # `[R]` a word in front of each row
@@ -108,7 +108,7 @@ def show_tokens(
 ) -> None:
     "Draw tokens as cells, each in the colour of what it says."
     for y, row in enumerate(rows):
-        tokens = row.tolist()
+        tokens = [int(token) for token in row]
         colors = [TOKEN_COLORS[tokenizer.kind(token)] for token in tokens]
         ax.barh([y]*len(tokens), 1, left=range(len(tokens)), height=0.94, color=colors, ec="0.6",
                 lw=0.5)
