@@ -1,13 +1,12 @@
 """Damaged inputs by the thousand, each from a seed, and a table of how each kind ended.
 
 `python tests/attack.py` tries all, `python tests/attack.py 500` so many in all, and
-`python tests/attack.py 'results files' 17` one again, with its traceback. Every input is tried in
-a child process: one that dies by a signal or never answers is counted, and a new child continues."""
+`python tests/attack.py 'results files' 17` one again, with its traceback. Every input is tried in a
+child process: one that dies by a signal or never answers is counted, and a new child continues."""
 import collections
 import contextlib
 import os
 import pkgutil
-import resource
 import select
 import shutil
 import signal
@@ -113,6 +112,7 @@ def attempt(attack, seed:int, folder:Path) -> str:
 # Children
 def work(place:Path) -> None:
     "Answer every line `function seed` with how that input ended, until there are no more."
+    import resource  # where there is /proc
     replies = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)  # what libraries print is no reply
     limit = status('VmSize') + 4*MEMORY
