@@ -37,7 +37,7 @@ def _column(path, rows, kind, key):
     except (KeyError, TypeError, IndexError):
         bad = next(row for row in rows if not isinstance(row, dict) or key not in row)
         which = bad.get("id", bad) if isinstance(bad, dict) else bad
-        raise ValueError(f"{path}: {kind} {which} has no '{key}'") from None
+        raise ValueError(f"{path}: {kind} {which!r:.60} has no '{key}'") from None
 
 def _read_categories(path, rows):
     "Ids and names."
@@ -47,12 +47,18 @@ def _is_side(v):
     "Can this be the height or width of an image?"
     return type(v) in (int, float) and 1 <= v < 2**31 and v == int(v)
 
+def _encoded(where, texts):
+    "Texts as bytes; or a sentence about the first that is none, such as half of a character."
+    try: return [os.fsencode(text) for text in texts]
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{where} {e.object!r:.60}, which is not valid Unicode") from None
+
 def _read_images(path, rows):
     "Ids, file names as bytes, and sizes `[·, 2]`."
     keys = ("id", "file_name", "height", "width")
     ids, names, heights, widths = (_column(path, rows, "image", key) for key in keys)
     for image, name, *size in zip(ids, names, heights, widths):
-        where = f"{path}: image {image} has the"
+        where = f"{path}: image {image!r:.60} has the"
         if not isinstance(name, str) or not name:
             raise ValueError(f"{where} file_name {name!r}; expected a string")
         if len(name) > 4096: # all names are packed to the length of the longest
@@ -61,7 +67,7 @@ def _read_images(path, rows):
         if not all(map(_is_side, size)):
             raise ValueError(f"{where} height and width {size}; expected two numbers of pixels")
     sizes = np.array([*zip(heights, widths)], dtype=np.int32).reshape(-1, 2)
-    return ids, [os.fsencode(n) for n in names], sizes
+    return ids, _encoded(f"{path} has the file_name", names), sizes
 
 # %% ../nbs/04c_coco_file.ipynb #c53b3df8
 _CROWD = {None: False, 0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
@@ -78,7 +84,7 @@ def _mask_box(mask):
 
 def _outline_box(path, row):
     "xywh around an annotation's polygons or mask; without these, whatever stands as its box."
-    outline, where = row.get("segmentation"), f"{path}: annotation {row.get('id')} has no"
+    outline, where = row.get("segmentation"), f"{path}: annotation {row.get('id')!r:.60} has no"
     if not outline and "bbox" in row: return row["bbox"]
     if not outline: raise ValueError(f"{where} 'bbox', and no outline from which it would follow")
     try:
@@ -94,8 +100,8 @@ def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
         if good(value): continue
-        where = f"{path}: annotation {row.get('id')} of image {row.get('image_id')}"
-        raise ValueError(f"{where} has the {key} {value!r}; expected {expected}")
+        where = f"annotation {row.get('id')!r:.60} of image {row.get('image_id')!r:.60}"
+        raise ValueError(f"{path}: {where} has the {key} {value!r:.200}; expected {expected}")
 
 def _is_box(box):
     "Is it a list of four numbers?"
@@ -196,7 +202,8 @@ def _places(path, lists, key, found, listed, numbers):
         rows = chain.from_iterable(rows for name, rows in lists() if name == "annotations")
         row = next(islice(rows, int((places < 0).argmax()), None))
         what = f"{key.removesuffix('_id')} {row[key]!r}"
-        raise ValueError(f"{path}: annotation {row.get('id')} is of {what}, which is not listed")
+        which = f"annotation {row.get('id')!r:.60}"
+        raise ValueError(f"{path}: {which} is of {what:.99}, which is not listed")
     return places
 
 # %% ../nbs/04c_coco_file.ipynb #692e1479
@@ -258,7 +265,8 @@ def make_index(
     index = {name: torch.from_numpy(array) for name, array in arrays.items()}
     index |= dict(sizes=torch.from_numpy(sizes), file_names=pack(names))
     is_int = type(ids[0]) is int
-    index["image_ids"] = torch.tensor(ids) if is_int else pack([os.fsencode(i) for i in ids])
+    where = f"{path} has the image id"
+    index["image_ids"] = torch.tensor(ids) if is_int else pack(_encoded(where, ids))
     return index, dict(categories=categories, **facts)
 
 # %% ../nbs/04c_coco_file.ipynb #3af9b113

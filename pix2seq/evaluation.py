@@ -276,7 +276,7 @@ def _wrong_with(row, dataset, places, labels):
         if key not in row: return f"has no '{key}'"
     if not _finite(row["bbox"], 4) or min(row["bbox"][2:]) < 0:
         expected = "finite [x, y, width, height], neither size below 0"
-        return f"has the bbox {row['bbox']}; expected {expected}"
+        return f"has the bbox {row['bbox']!r:.200}; expected {expected}"
     if not _finite([row["score"]], 1):
         return f"has the score {row['score']!r}; expected a finite number"
     image, category = row["image_id"], row["category_id"]
