@@ -899,7 +899,7 @@ def _limits():
     with suppress(ImportError): # Windows has no such module
         from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
         most = getrlimit(RLIMIT_AS)[0]
-        if most != RLIM_INFINITY: yield most - psutil.Process().memory_info().vms
+        if most != RLIM_INFINITY: yield max(0, most - psutil.Process().memory_info().vms)
 
 def _free_memory(device):
     "Bytes that can be had at most; on a CPU with those that are swapped out."
