@@ -8,7 +8,6 @@ import resource
 import signal
 import threading
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
-import pix2seq.training as training
+from pix2seq import training
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
@@ -74,7 +73,7 @@ def test_a_limit_of_the_container_counts(refused, monkeypatch, file):
 
 def test_the_memory_of_a_gpu_counts(refused, monkeypatch):
     "What earlier runs in this process left unused is free, too."
-    cuda = dict(memory_reserved=2**20, memory_allocated=2**19, mem_get_info=(2**20, 2**36))
+    cuda = dict(memory_reserved=2**10, memory_allocated=2**9, mem_get_info=(2**10, 2**36))
     for name, value in cuda.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert 'are free (cuda): lower batch_size' in refused('cuda')
@@ -149,14 +148,15 @@ def test_a_fork_of_a_detector_at_rest_keeps_its_engine(detector):
     gone = Detector(detector.model, 1)
     del gone
     engine = id(detector.engine)
-    assert json.loads(of_child(lambda: [id(detector.engine), torch.get_num_threads()])) == [engine, 1]
+    found = of_child(lambda: [id(detector.engine), torch.get_num_threads()])
+    assert json.loads(found) == [engine, 1]
 
 
 # Windows
 
 def test_a_checkpoint_is_sealed_where_no_folder_can_be_opened(tmp_path, monkeypatch):
     "As on Windows."
-    for name in ('config.json', 'model.safetensors', 'training.pt'): (tmp_path/name).write_text('{}')
+    for name in training._PARTS: (tmp_path/name).write_text('{}')
     def opened(path, *args, real=os.open):
         if Path.is_dir(path): raise PermissionError(13, 'Permission denied', str(path))
         return real(path, *args)
@@ -198,8 +198,10 @@ def test_one_kernel_updates_what_lies_on_a_gpu():
     "The same update to rounding; on a CPU, PyTorch's own loop as ever."
     plain, fused, half = layer(), layer(OnGPU), layer()
     half.bias = OnGPU(half.bias.detach())
-    assert [updated(model).defaults['fused'] for model in (plain, fused, half)] == [None, True, None]
-    torch.testing.assert_close(fused.weight.detach().as_subclass(torch.Tensor), plain.weight.detach())
+    ways = [updated(model).defaults['fused'] for model in (plain, fused, half)]
+    assert ways == [None, True, None]
+    ours, theirs = (model.weight.detach().as_subclass(torch.Tensor) for model in (plain, fused))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_counts_of_the_kernel_stay_where_it_counts():
@@ -256,10 +258,10 @@ def test_batches_cross_from_pinned_memory_while_the_gpu_computes(tmp_path, monke
     "Recorded: which tensors are pinned, and how they are moved. A CPU gets them as they are."
     trainer = Trainer(TrainConfig(out=str(tmp_path/'run'), **SHORT))
     trainer.lock.release(force=True)
-    pinned, moved = [], []
-    def to(self, device, non_blocking=False):
-        moved.append((id(self), str(device), non_blocking))
-        return self
+    pinned, moved = [], {}
+    def to(self, target, *args, real=torch.Tensor.to, **how):
+        moved[id(self)] = target, bool(how.get('non_blocking'))
+        return self if target == torch.device('cuda') else real(self, target, *args, **how)
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: pinned.append(id(self)) or self)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     monkeypatch.setattr(torch.accelerator, 'is_available', lambda: gpu)
@@ -274,10 +276,9 @@ def test_batches_cross_from_pinned_memory_while_the_gpu_computes(tmp_path, monke
     monkeypatch.setattr(torch.Tensor, 'to', to)
     batch = next(iter(loader))
     tensors = {id(x) for x in batch.values() if isinstance(x, torch.Tensor)}
-    ours = [how for how in moved if how[0] in tensors]
     assert early is gpu and len(tensors) == 4
     assert tensors & set(pinned) == (tensors if gpu else set())
-    assert {how[1:] for how in ours} == {(str(device), gpu)}
+    assert {moved[tensor] for tensor in tensors} == {(device, gpu)}
 
 
 # Images without objects
@@ -304,7 +305,8 @@ def full(root:Path) -> set:
 
 def streamed(config:TrainConfig, step:int=0) -> list:
     "The ids of the images that a run gets."
-    loader = make_loader(config, Pix2SeqConfig.from_name('digits'), build(config, len)[1], step=step)
+    images, shape = build(config, len)[1], Pix2SeqConfig.from_name('digits')
+    loader = make_loader(config, shape, images, step=step)
     return [i for batch in loader for i in batch['image_ids']]
 
 
@@ -357,16 +359,19 @@ def test_the_tutorial_reads_coco_as_an_evaluation_does(monkeypatch):
     "With the run's workers, all threads, and the detector's device and engine."
     notebook = json.loads((Path(__file__).parent.parent/'nbs/tutorials/coco.ipynb').read_text())
     cells = [''.join(cell['source']) for cell in notebook['cells'] if cell['cell_type'] == 'code']
-    start, judged = (next(c for c in cells if word in c) for word in ('launcher(', 'coco_eval(found'))
+    start, judged = (next(c for c in cells if word in c)
+                     for word in ('notebook_launcher(', 'coco_eval(found'))
     threads, asked = [], {}
+    def from_pretrained(name):
+        asked.update(name=name)
+        return SimpleNamespace(model='model', engine='engine')
     def detect_dataset(model, dataset, limit, **how):
         asked.update(how, model=model, threads=list(threads))
         return [], []
-    made = SimpleNamespace(model='model', engine='engine')
     world = dict(torch=torch, config=from_recipe('coco-resnet50'), processes=8, setting='coco',
-                 train=None, follow=lambda out: io.StringIO(), notebook_launcher=lambda *a, **k: None,
-                 Detector=SimpleNamespace(from_pretrained=lambda name: asked.update(name=name) or made),
-                 detect_dataset=detect_dataset, val_set=range(5000), FIGURES=(),
+                 train=None, follow=lambda out: io.StringIO(), val_set=range(5000), FIGURES=(),
+                 notebook_launcher=lambda *task, **how: None, detect_dataset=detect_dataset,
+                 Detector=SimpleNamespace(from_pretrained=from_pretrained),
                  coco_eval=lambda *found: SimpleNamespace(stats=()), show_precision_recall=id)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 16)
     monkeypatch.setattr(torch, 'set_num_threads', threads.append)
