@@ -165,7 +165,7 @@ def pix2seq_predict(
     recursive:bool=False, # also the folders inside a folder
     annotations:str|None=None, # COCO-format file that gives images and classes their ids
     max_pixels:int|None=None, # most pixels (width x height) of an image; by default Pillow's limit
-    levels:int|None=None, # value that is white in 16-bit images, such as 4095; by default as trained
+    levels:int|None=None, # value that is white in 16-bit images, as 4095; by default as trained
     weights:str="digits", # "digits", a folder, a published name or a hub id
     max_objects:int|None=None, # most objects to read from an image; by default as in training
     stop:Literal["done","never"]="done", # when no object is left; or never, as published

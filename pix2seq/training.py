@@ -88,7 +88,8 @@ def open_datasets(
         return train, DigitScenes("val", config.eval_images, min(canvas))
     def split(name, *known): # ids and names of classes, by name, levels
         if config.data: return CocoDataset.from_folder(config.data, name, *known)
-        return CocoDataset(getattr(config, f"{name}_images"), getattr(config, f"{name}_json"), *known)
+        images, file = getattr(config, f"{name}_images"), getattr(config, f"{name}_json")
+        return CocoDataset(images, file, *known)
     train = split("train", category_ids, class_names, config.by_name, config.levels)
     if config.val_share:
         _check_share(config)
