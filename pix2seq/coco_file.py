@@ -31,6 +31,8 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from .files import written_aside
+
 # %% ../nbs/04c_coco_file.ipynb #090ab16f
 _decode = json.JSONDecoder().raw_decode
 _space, _sign = re.compile(r"[ \t\n\r]*").match, re.compile(r"[ \t\n\r]*([]},:])").match
@@ -388,14 +390,10 @@ def _open_kept(place, source):
 
 def _keep(place, source, index, facts):
     "Write an index aside, then give it its name."
-    aside = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
+    with written_aside(place) as aside:
         save_file(index, aside, dict(facts=json.dumps(facts | dict(source=source))))
         check = _checksum(aside)
-        os.replace(aside, place)
-        aside.write_text(check)
-        os.replace(aside, place.with_suffix(".crc32"))
-    finally: aside.unlink(missing_ok=True)
+    with written_aside(place.with_suffix(".crc32")) as aside: aside.write_text(check)
 
 # %% ../nbs/04c_coco_file.ipynb #821d1e73
 def _make_apart(path, place, source):
