@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from .files import written_aside
 from .json_rows import json_lists
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
@@ -294,14 +295,10 @@ def _open_kept(place, source):
 
 def _keep(place, source, index, facts):
     "Write an index aside, then give it its name."
-    aside = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
+    with written_aside(place) as aside:
         save_file(index, aside, dict(facts=json.dumps(facts | dict(source=source))))
         check = _checksum(aside)
-        os.replace(aside, place)
-        aside.write_text(check)
-        os.replace(aside, place.with_suffix(".crc32"))
-    finally: aside.unlink(missing_ok=True)
+    with written_aside(place.with_suffix(".crc32")) as aside: aside.write_text(check)
 
 # %% ../nbs/04c_coco_file.ipynb #821d1e73
 def _make_apart(path, place, source):

@@ -5,18 +5,22 @@
 # %% auto #0
 __all__ = ['FIGURES', 'BATCH_SECONDS', 'coco_eval', 'figures_of', 'coco_figures', 'class_figures', 'show_precision_recall',
            'check_targets', 'check_dataset', 'coco_results', 'save_results', 'target_of', 'load_results',
-           'start_worker', 'worker_options', 'shielded', 'detect_dataset', 'detect_sharded', 'evaluate']
+           'start_worker', 'check_open_files', 'worker_options', 'shielded', 'plain_workers', 'detect_dataset',
+           'detect_sharded', 'evaluate']
 
 # %% ../nbs/11_evaluation.ipynb #ba0505c4
 import contextlib
+import errno
 import io
 import json
 import math
 import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -27,6 +31,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -35,6 +40,7 @@ from tqdm import tqdm
 
 from .coco_file import unpack
 from .data import CocoDataset
+from .files import written_aside
 from .model import Pix2Seq
 from .sampling import detect
 
@@ -229,9 +235,7 @@ def save_results(
     except ValueError as e:
         raise ValueError(f"a box or score is not finite; {path} was not written") from e
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    with written_aside(path) as aside: aside.write_text(text, encoding="utf-8")
 
 # %% ../nbs/11_evaluation.ipynb #b99e15a8
 def target_of(
@@ -330,9 +334,15 @@ class _Readable(Dataset):
 # %% ../nbs/11_evaluation.ipynb #e7df076e
 BATCH_SECONDS = 600  # longest wait for a batch; a worker that takes longer will never answer
 
+_GRACE = 60  # seconds in which the main process can do without a worker that was asked to stop
+
 def _obey(main:int):
     "End this process once that one asks for it, and nobody else."
-    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != main: pass
+    if hasattr(signal, "sigwaitinfo"):
+        while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != main: pass
+    else: # macOS does not tell who asks: another one may have asked the main process, too
+        signal.sigwait((signal.SIGTERM,))
+        time.sleep(_GRACE)
     os._exit(0)
 
 def start_worker(
@@ -341,15 +351,28 @@ def start_worker(
 ) -> None:
     "In a worker of a loader: leave signals to stop to the main process."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"): return                    # macOS and Windows lack it
+    if not hasattr(signal, "pthread_sigmask"): return                # Windows has no such signals
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     threading.Thread(target=_obey, args=(main,), daemon=True).start()
+
+def check_open_files(
+    workers:int, # processes that load
+) -> None:
+    "Raise `OSError` where this process may not open as many files as its workers need."
+    try: import resource
+    except ImportError: return                           # Windows has no such limit
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = psutil.Process().num_fds() + 12*workers + 16
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise OSError(f"{workers} workers need about {needed} open files, but {limit} are allowed: "
+                      "raise that by ulimit -n, or lower --workers (0 needs none)")
 
 def worker_options(
     workers:int, # processes that load
 ) -> dict: # options of a `DataLoader`
     "Workers that survive signals to the whole group, and a limit to the wait for them."
     if not workers: return dict(num_workers=0)
+    check_open_files(workers)
     begin = partial(start_worker, main=os.getpid())
     return dict(num_workers=workers, timeout=BATCH_SECONDS, worker_init_fn=begin)
 
@@ -365,6 +388,22 @@ def shielded(
     try: yield
     finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+# %% ../nbs/11_evaluation.ipynb #ad622e36
+_FAULTS = ("DataLoader timed out", "DataLoader worker (pid", "shared memory", "ancdata",
+           "Too many open files", "unable to mmap", "unable to write to file")
+
+@contextmanager
+def plain_workers() -> Iterator[None]:
+    "What loaders say when workers hang or die, as a sentence: `OSError` that says what to change."
+    try: yield
+    except (RuntimeError, OSError) as e:
+        known = isinstance(e, RuntimeError) and any(fault in str(e) for fault in _FAULTS)
+        if not known and getattr(e, "errno", None) != errno.EMFILE: raise
+        cause = str(e).strip().partition("\n")[0][:100]
+        raise OSError(f"the workers that load images hang or died ({cause}): --workers 0 loads "
+                      "without them; a container may need --shm-size=1g, or a shell "
+                      "ulimit -n 4096") from e
+
 # %% ../nbs/11_evaluation.ipynb #aa1d78e6
 def _batch_seed(seed, number):
     "A batch's own seed, whoever reads it."
@@ -376,12 +415,13 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
     starts, (part, parts) = range(0, length, batch_size), share
     batches = [range(start, min(start + batch_size, length)) for start in starts]
     loader = DataLoader(_Readable(dataset, length), batch_sampler=batches[part::parts],
-                        collate_fn=list, generator=torch.Generator(), **worker_options(workers))
+                        collate_fn=pickle.dumps, generator=torch.Generator(),
+                        **worker_options(workers))
     generator = torch.Generator(model.output_bias.device)
     with shielded(workers): loaded = iter(loader)
     bar = tqdm(loaded, "reading objects", len(loader), leave=False, disable=not progress)
     for number, batch in enumerate(bar):
-        number = part + number*parts
+        number, batch = part + number*parts, pickle.loads(batch)
         generator.manual_seed(_batch_seed(seed, number))
         samples = [sample for sample in batch if not isinstance(sample, str)]
         images = [sample["image"] for sample in samples]
@@ -410,7 +450,7 @@ def detect_dataset(
 ) -> tuple[list[dict],list[dict]]: # detections and targets of the images that could be read
     "Read every image of a data set; a warning counts those that cannot be read."
     how = limit, batch_size, workers, seed, progress, (0, 1)
-    return _join(list(_detect_batches(model, dataset, *how, **options)))
+    with plain_workers(): return _join(list(_detect_batches(model, dataset, *how, **options)))
 
 def detect_sharded(
     model:Pix2Seq, # the same on every process
@@ -427,7 +467,7 @@ def detect_sharded(
     share = (accelerator.process_index, accelerator.num_processes)
     how = limit, batch_size, workers, seed, False, share
     found = _detect_batches(model, dataset, *how, **options)
-    batches = list(takewhile(lambda batch: not stopped(), found))
+    with plain_workers(): batches = list(takewhile(lambda batch: not stopped(), found))
     if accelerator.num_processes == 1: return _join(batches)
     from accelerate.utils import gather_object # here, since one process has nothing to gather
     return _join(gather_object(batches))

@@ -26,6 +26,7 @@ import torch
 from huggingface_hub.constants import HF_HOME
 from torch import Tensor
 
+from .files import written_aside
 from .model import Pix2Seq
 from .step import Int8Linear, PackedDecoder, PlainLinear
 
@@ -291,15 +292,8 @@ def _keep(file, code, problem):
     "Put code and its checksum in place, each whole or not at all."
     if problem: raise problem
     checksum = f"{_checksum(code)}  {file.name}\n".encode()
-    with tempfile.TemporaryDirectory(dir=file.parent) as aside:
-        for name, content in ((file.name, code), (f"{file.stem}.sha256", checksum)):
-            new = Path(aside, name)
-            new.touch(0o600)
-            with open(new, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(new, file.with_name(name))
+    for place, content in ((file, code), (file.with_suffix(".sha256"), checksum)):
+        with written_aside(place, durable=True, mode=0o600) as aside: aside.write_bytes(content)
 
 def _load(code, places, fresh=False):
     "A library from bytes: from a copy in a private folder, which nobody can cut or replace."

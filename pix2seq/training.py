@@ -54,8 +54,9 @@ from .batches import SampleStream, SequenceDataset, collate
 from .boxes import show_boxes
 from .data import CocoDataset, check_trainable, limits, opened, split_off
 from .digits import DigitScenes
-from .evaluation import (FIGURES, coco_figures, detect_sharded, shielded,
+from .evaluation import (FIGURES, coco_figures, detect_sharded, plain_workers, shielded,
                                 worker_options)
+from .files import is_aside, to_disk, written_aside
 from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
 from .model import Pix2Seq
@@ -350,12 +351,8 @@ _PATHS = ("data", "train_images", "train_json", "val_images", "val_json")
 
 def _write_json(path, content):
     "Write aside, force it to the disk, then in place: a reader never sees half a file."
-    aside = path.with_name(path.name + ".new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    with written_aside(path, durable=True) as aside:
+        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 def _read_json(path):
     "What a JSON file holds; nothing where it is missing. `ValueError` names a damaged one."
@@ -461,7 +458,7 @@ def lock_folder(
     return lock
 
 # %% ../nbs/12_training.ipynb #cdb1fbe2
-_BEFORE_A_RUN = {"lock", "owner.json", "owner.json.new", "config.json.new"}  # left by a kill
+_BEFORE_A_RUN = {"lock", "owner.json", "owner.json.new", "config.json.new"}  # of older runs, too
 
 def _move_aside(out):
     "Give another run's folder a number."
@@ -472,7 +469,8 @@ def _make_folder(out):
     "Make a run's folder. Raises `ValueError` if something else is there."
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; expected a folder for the run")
-    inside = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    files = out.iterdir() if out.is_dir() else ()
+    inside = {path.name for path in files if not is_aside(path)}
     if "config.json" not in inside and inside - _BEFORE_A_RUN:
         raise ValueError(f"{out} is not empty and holds no run: choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -509,13 +507,6 @@ def _sum_of(path):
         while block := f.read(1 << 20): digest.update(block)
     return digest.hexdigest()
 
-def _to_disk(path):
-    "Force a file or folder to the disk, not only to the system's memory."
-    if os.name == "nt" and path.is_dir(): return            # no folder can be opened there
-    handle = os.open(path, os.O_RDONLY)
-    try: os.fsync(handle)
-    finally: os.close(handle)
-
 _PARTS = ("config.json", "model.safetensors", "training.pt")
 
 def seal(
@@ -526,9 +517,9 @@ def seal(
     sums = {file.name: _sum_of(file) for file in sorted(folder.iterdir())}
     if missing := [name for name in _PARTS if name not in sums]:
         raise OSError(f"{folder/missing[0]} is missing")
-    for name in sums: _to_disk(folder/name)
+    for name in sums: to_disk(folder/name)
     _write_json(folder/"complete.json", dict(step=step, sha256=sums))
-    for path in (folder/"complete.json", folder): _to_disk(path)
+    to_disk(folder)
 
 # %% ../nbs/12_training.ipynb #d621946c
 def _sealed(folder):
@@ -559,11 +550,12 @@ def save_checkpoint(
     place, aside = out/"checkpoint", out/"checkpoint.new"
     try:
         shutil.rmtree(aside, ignore_errors=True)
+        if os.path.lexists(aside): raise FileExistsError(f"{aside} is in the way: move it away")
         model.save_pretrained(aside)
         torch.save(state, aside/"training.pt")
         seal(aside, state["step"])
     except Exception as e:                                  # also a library's word for a full disk
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)            # a link, or a file, it leaves alone
         step = state["step"]
         raise OSError(f"no checkpoint of update {step} could be saved in {out}: {e}") from e
     if place.exists():
@@ -629,9 +621,8 @@ class Metrics:
     ):
         self.path, self.unwritten = path, []
         rows = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
-        aside = path.with_suffix(".new")
-        aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(aside, path)
+        with written_aside(path) as aside:
+            aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.waited, self.since, self.images = 0., time.perf_counter(), 0
 
     def write(self, **row):
@@ -934,18 +925,20 @@ def check_shared_memory(
     images:int, # in a batch of one process
     folder:str="/dev/shm", # where the system keeps shared memory
 ) -> None:
-    "Raise `OSError` where workers cannot hand over one batch: they would hang, not fail."
+    "Raise `OSError` where there is no room for the workers' batches: they would hang, not fail."
     if not config.workers or not Path(folder).is_dir(): return
     height, width = shape.image_size
-    needed = images*(12*height*width + 100*config.sequences*shape.max_instances)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"a batch of {images} images takes {needed/2**20:.1f} MiB of shared memory, "
-                      f"but {folder} has {free/2**20:.1f} MiB: --workers 0 needs none; a container "
-                      "gets more by --shm-size=1g")
+    batch = images*(12*height*width + 100*config.sequences*shape.max_instances)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))       # processes that share the folder
+    free = shutil.disk_usage(folder).free//here
+    fitting = max(0, (free//batch - 2)//2)     # each holds two batches ready, and two are in use
+    if config.workers > fitting:
+        raise OSError(f"{config.workers} workers with batches of {images} images take "
+                      f"{batch*(2*config.workers + 2)/2**20:.1f} MiB of shared memory, but {folder} "
+                      f"has {free/2**20:.1f} MiB for a process: --workers {fitting} fits; "
+                      "a container gets more by --shm-size=1g")
 
 # %% ../nbs/12_training.ipynb #cb22369e
-_WORKERS = "DataLoader", "shared memory", "ancdata", "Too many open files", "unable to mmap"
 _MEMORY = "allocate memory", "out of memory", "not enough memory"
 
 @contextmanager
@@ -953,14 +946,12 @@ def in_plain_words(
     trainer, # knows how far the run is
 ): # a context
     "What ends a run in PyTorch's words, as a sentence that says what to change."
-    try: yield
+    try:
+        with plain_workers(): yield
     except (RuntimeError, MemoryError) as e:
         text = str(e)
         def has(*signs): return any(sign in text for sign in signs)
         cause = text.strip().partition("\n")[0]
-        if has(*_WORKERS):
-            raise OSError(f"the workers that load images hang or died ({cause}): --workers 0 loads "
-                          "without them; a container may need --shm-size=1g") from e
         if has(*_MEMORY) or not text:
             raise MemoryError("there is not enough memory: lower batch_size or the model's "
                               f"image_size, or raise accumulate ({cause or 'MemoryError'})") from e
