@@ -23,12 +23,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from huggingface_hub.constants import HF_HOME
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from .files import written_aside
+from .files import cache_folder, written_aside
 from .json_rows import json_lists
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
@@ -329,8 +328,8 @@ def load_index(
     if not path.is_file() or (state := path.stat()).st_size < _KEPT_FROM: return make_index(path)
     source = [3, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] # 3: the version
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    cache = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))
-    place = cache/"index"/f"{path.stem}-{name}.safetensors"
+    cache = cache_folder("index")
+    place = cache/f"{path.stem}-{name}.safetensors"
     if kept := _open_kept(place, source): return kept
     with ExitStack() as lock:
         try:

@@ -33,9 +33,9 @@ import google_crc32c
 import numpy as np
 import torch
 from fastcore.basics import patch
-from huggingface_hub.constants import HF_HOME
 from tqdm import tqdm
 
+from .files import cache_folder
 from .model import Pix2Seq
 from .saved_weights import check_weights, one_line
 from .model_config import PRESETS, Pix2SeqConfig
@@ -690,7 +690,7 @@ def download_official(
     "Fetch what is not yet there of a published checkpoint. See `download` for what can go wrong."
     place = OFFICIAL[name]
     bucket = os.environ.get("PIX2SEQ_BUCKET", "https://storage.googleapis.com/pix2seq")
-    folder = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))/place
+    folder = cache_folder(place)
     def fetch(part, check=None, most=None):
         if (folder/part).is_file() and _passes(check, folder/part): return
         download(f"{bucket}/{place}/{quote(part)}", folder/part, most=most, check=check)

@@ -7,7 +7,6 @@ __all__ = ['SAVED_FILES', 'one_line', 'check_weights', 'load_weights', 'bundled_
            'read_weights']
 
 # %% ../nbs/07c_saved_weights.ipynb #cc5211b5
-import hashlib
 import json
 import re
 from importlib.resources import files
@@ -16,7 +15,9 @@ from pathlib import Path
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, float16, bfloat16, float32, float64, nn
+from torch import Tensor, bfloat16, float16, float32, float64, nn
+
+from .files import sha256_of
 
 # %% ../nbs/07c_saved_weights.ipynb #11029df6
 def one_line(
@@ -126,13 +127,6 @@ def find_saved(
                             f"one of the weights that come with the package: {bundled}")
 
 # %% ../nbs/07c_saved_weights.ipynb #45d16338
-def _sum_of(file):
-    "The SHA-256 of a file's content."
-    digest = hashlib.sha256()
-    with file.open("rb") as data:
-        while block := data.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
-
 def check_sums(
     files:list[Path], # from `find_saved`
 ) -> None:
@@ -145,7 +139,7 @@ def check_sums(
     if not isinstance(sums, dict) or not {file.name for file in files} <= set(sums):
         raise ValueError(f"{seal} is damaged: it has no checksums of {' and '.join(SAVED_FILES)}")
     for file in files:
-        if _sum_of(file) == sums[file.name]: continue
+        if sha256_of(file) == sums[file.name]: continue
         raise ValueError(f"{file} is not as the run saved it: {seal.name} has another checksum")
 
 # %% ../nbs/07c_saved_weights.ipynb #0ffe6fb9

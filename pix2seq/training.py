@@ -56,7 +56,8 @@ from .data import CocoDataset, check_trainable, limits, opened, split_off
 from .digits import DigitScenes
 from .evaluation import (FIGURES, coco_figures, detect_sharded, plain_workers, shielded,
                                 worker_options)
-from .files import is_aside, to_disk, written_aside
+from .files import (is_aside, read_json, sha256_of, to_disk, write_json,
+                           written_aside)
 from .layouts import find_coco
 from .loss import loss_by_slot, sequence_loss, token_losses
 from .model import Pix2Seq
@@ -349,25 +350,12 @@ _FREE = ("out", "workers", "device", "log_every", "eval_every", "eval_images", "
          "trackers", "fresh", "coco_backend")  # these change nothing about the weights
 _PATHS = ("data", "train_images", "train_json", "val_images", "val_json")
 
-def _write_json(path, content):
-    "Write aside, force it to the disk, then in place: a reader never sees half a file."
-    with written_aside(path, durable=True) as aside:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-def _read_json(path):
-    "What a JSON file holds; nothing where it is missing. `ValueError` names a damaged one."
-    if not path.is_file(): return {}
-    try: content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e: raise ValueError(f"{path} is damaged: {e}") from None
-    if isinstance(content, dict): return content
-    raise ValueError(f"{path} is damaged: expected a JSON object, found {str(content)[:40]}")
-
 def _keep_json(path, content):
     "Write a file only where it does not hold this already: what is not written cannot be torn."
     content = json.loads(json.dumps(content))               # tuples are lists in a file
-    try: same = path.is_file() and _read_json(path) == content
+    try: same = path.is_file() and read_json(path) == content
     except ValueError: same = False
-    if not same: _write_json(path, content)
+    if not same: write_json(path, content)
 
 # %% ../nbs/12_training.ipynb #bcb0c400
 def data_facts(
@@ -420,7 +408,7 @@ def _changes(began, known, config, facts):
 
 def _recorded(out, name):
     "A run's `config` or `data`: from its own file, or from a checkpoint if that is damaged."
-    try: return _read_json(out/f"{name}.json")
+    try: return read_json(out/f"{name}.json")
     except ValueError as e:
         found = find_checkpoint(out)
         kept = load_checkpoint(found)[1].get(name) if found else None
@@ -438,7 +426,7 @@ def _other_run(out, config, facts):
 # %% ../nbs/12_training.ipynb #39bfbaf2
 def _owner(out):
     "Who locked a folder last; nothing where that is not known."
-    try: return _read_json(out/"owner.json")
+    try: return read_json(out/"owner.json")
     except (OSError, ValueError): return {}
 
 def lock_folder(
@@ -454,7 +442,7 @@ def lock_folder(
         raise OSError(f"another process is training in {out}: wait for process {other['process']} "
                       f"on {other['host']}, or choose another --out") from None
     owner = dict(host=platform.node(), process=os.getpid(), mark=uuid.uuid4().hex)
-    _write_json(out/"owner.json", owner)
+    write_json(out/"owner.json", owner)
     return lock
 
 # %% ../nbs/12_training.ipynb #cdb1fbe2
@@ -500,13 +488,6 @@ def claim_folder(
     return lock
 
 # %% ../nbs/12_training.ipynb #2422ce43
-def _sum_of(path):
-    "The checksum of a file's content."
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
-
 _PARTS = ("config.json", "model.safetensors", "training.pt")
 
 def seal(
@@ -514,17 +495,17 @@ def seal(
     step:int, # updates done
 ) -> None:
     "Force a checkpoint to the disk and mark it as whole. Raises `OSError` if a file is missing."
-    sums = {file.name: _sum_of(file) for file in sorted(folder.iterdir())}
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
     if missing := [name for name in _PARTS if name not in sums]:
         raise OSError(f"{folder/missing[0]} is missing")
     for name in sums: to_disk(folder/name)
-    _write_json(folder/"complete.json", dict(step=step, sha256=sums))
+    write_json(folder/"complete.json", dict(step=step, sha256=sums))
     to_disk(folder)
 
 # %% ../nbs/12_training.ipynb #d621946c
 def _sealed(folder):
     "What `seal` wrote; nothing where that is missing or damaged."
-    try: content = _read_json(folder/"complete.json")
+    try: content = read_json(folder/"complete.json")
     except (OSError, ValueError): return {}
     kinds = type(content.get("step")), type(content.get("sha256"))
     return content if kinds == (int, dict) else {}
@@ -536,7 +517,7 @@ def is_whole(
     sums = _sealed(folder).get("sha256", {})
     try:
         return sums.keys() >= set(_PARTS) and all(
-            _sum_of(folder/name) == expected for name, expected in sums.items())
+            sha256_of(folder/name) == expected for name, expected in sums.items())
     except (OSError, ValueError): return False
 
 # %% ../nbs/12_training.ipynb #7462ba84
@@ -759,18 +740,18 @@ def keep_samples(
     count:int=8, # images to keep, from the first on
 ) -> None:
     "Write down what a model sees at this step, beside what it saw before."
-    try: samples = _read_json(path)
+    try: samples = read_json(path)
     except ValueError as e:
         warnings.warn(f"{e}; it is begun again")
         samples = {}
     samples[str(step)] = [dict(image_id=t["image_id"], **{k: v.tolist() for k, v in d.items()})
                           for d, t in zip(detections[:count], targets)]
-    _write_json(path, samples)
+    write_json(path, samples)
 
 def _kept_samples(path):
     "By update and image id: what a run kept."
     return {int(step): {image.pop("image_id"): {k: torch.tensor(v) for k, v in image.items()}
-                        for image in images} for step, images in _read_json(Path(path)).items()}
+                        for image in images} for step, images in read_json(Path(path)).items()}
 
 # %% ../nbs/12_training.ipynb #d5e230c9
 def show_samples(
