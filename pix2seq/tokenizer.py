@@ -129,19 +129,19 @@ def encode(self:BoxTokenizer,
     "Write objects down, one after the other (paper §2.1); `ValueError` for unusable input."
     boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     labels = torch.as_tensor(labels, dtype=torch.long)
-    self._check_objects(boxes, labels)
+    _check_objects(self, boxes, labels)
     yxyx = boxes[:, [1, 0, 3, 2]]                                                     # [N, 4]
     coords = self.coord_offset + quantize(yxyx, self.quantization_bins)               # [N, 4]
     classes = torch.where(labels < 0, self.noise_token, self.class_offset + labels)   # [N]
     return torch.cat([coords, classes[:, None]], 1).flatten()                         # [5N]
 
-@patch
-def _check_objects(self:BoxTokenizer, boxes, labels):
+# %% ../nbs/02_tokenizer.ipynb #4d61a2ed
+def _check_objects(t, boxes, labels):
     "Raise `ValueError` for input that would become tokens which look like any other."
     if len(boxes) != len(labels): raise ValueError(f"{len(boxes)} boxes but {len(labels)} labels")
     if not boxes.isfinite().all(): raise ValueError("boxes must be finite fractions of the image")
-    if len(labels) and not -1 <= labels.min() <= labels.max() < self.num_classes:
-        raise ValueError(f"labels must lie in 0..{self.num_classes - 1} (-1 for noise), "
+    if len(labels) and not -1 <= labels.min() <= labels.max() < t.num_classes:
+        raise ValueError(f"labels must lie in 0..{t.num_classes - 1} (-1 for noise), "
                          f"not {labels.min()}..{labels.max()}")
 
 # %% ../nbs/02_tokenizer.ipynb #8974e011
