@@ -350,6 +350,7 @@ def _plot_images(ax, result):
     ax.plot([], [], "k|", ms=9, label="encoder alone")
     ax.set(yticks=range(len(names)), yticklabels=names, xscale="log", xlabel="seconds")
     ax.set_title("all images of the batch")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.margins(x=.18)
     ax.invert_yaxis()
 
