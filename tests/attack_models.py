@@ -107,7 +107,9 @@ def _header(change):
 
 def _entry(field, *values):
     "A change of a field in a header's entry."
-    def change(header, name, rng): header[name][field] = rng.choice(values)
+    def change(header, name, rng):
+        entry = header[name]
+        entry[field] = rng.choice([value for value in values if value != entry[field]])
     return _header(change)
 
 def _cut(folder, rng):

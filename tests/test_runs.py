@@ -1,5 +1,5 @@
 """Run folders that were copied, torn, shared or filled up, and runs that are told to stop.
-PIX2SEQ_KILLS=1: those that take long, too."""
+`pytest -m attack` runs what takes long."""
 import json
 import os
 import shutil
@@ -256,11 +256,10 @@ def wait_for(out:Path, run:subprocess.Popen, step:int=1) -> None:
     assert run.poll() is None, run.communicate()[0]
 
 
-LONG_ONLY = pytest.mark.skipif('PIX2SEQ_KILLS' not in os.environ, reason='takes long')
 LONG = dict(steps=3000, save_every=3000, batch_size=4)
 
 
-@LONG_ONLY
+@pytest.mark.attack
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_a_signal_to_a_group_of_other_kinds(tmp_path, method):
     "Workers of the loader get it, too, also while they start; the run saves all the same."
@@ -298,7 +297,8 @@ def test_a_signal_while_it_evaluates(tmp_path):
     assert find_checkpoint(tmp_path/'run') is not None
 
 
-@pytest.mark.parametrize('count, evaluating', [(3, False), pytest.param(2, True, marks=LONG_ONLY)])
+@pytest.mark.parametrize('count, evaluating', [
+    (3, False), pytest.param(2, True, marks=pytest.mark.attack)])
 def test_a_signal_through_torchrun(tmp_path, count, evaluating):
     "Processes start at once in a new folder; the signal reaches them and their workers twice."
     options = dict(eval_every=3, eval_images=50_000) if evaluating else {}
