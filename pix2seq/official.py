@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from math import prod
 from pathlib import Path
@@ -33,6 +34,7 @@ import google_crc32c
 import numpy as np
 import torch
 from fastcore.basics import patch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .files import cache_folder
@@ -485,6 +487,26 @@ class _Notes(NamedTuple):
     tag:str|None # its version; None if it has none that a server can compare
     crc:int|None # its checksum; None if the server promised none
 
+def _state(file):
+    "What changes where another process puts a new file in the place of this one."
+    try: status = file.stat()
+    except FileNotFoundError: return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+@contextmanager
+def _alone(file):
+    "Only one process at a time fetches a file; is it left to do for this one?"
+    lock, before = FileLock(file.with_name(file.name + ".lock")), _state(file)
+    try: lock.acquire(timeout=1)
+    except NotImplementedError: pass                        # a disk without locks
+    except Timeout:
+        tqdm.write(f"another process fetches {file}; waiting for it")
+        lock.acquire()
+    try:
+        yield _state(file) in (None, before)
+        with suppress(OSError): os.unlink(lock.lock_file)   # who waits for it finds the file there
+    finally: lock.release()
+
 def _notes_of(part):
     "Where they are kept."
     return part.with_name(part.name + ".json")
@@ -660,6 +682,11 @@ def download(
     """Fetch a file, whole or not at all. Raises `FileNotFoundError`, `ConnectionError`, `OSError`
     (a full disk, a file in the way) or `ValueError` (a wrong checksum or content)."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(file) as to_do:
+        if to_do: _fetch_whole(url, file, attempts, pause, most, check)
+
+def _fetch_whole(url, file, attempts, pause, most, check):
+    "See `download`; no other process fetches this file."
     part, wrong = file.with_name(file.name + ".part"), None
     promised = _patiently(url, part, most, attempts, pause)
     if promised is not None and _crc_of(part) != promised:
