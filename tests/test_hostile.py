@@ -12,12 +12,16 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from attack_files import document, results
 from attack_models import GONE, change_config, detect, index_cases, write_model
 from published import write_published, writer
 from safetensors.torch import load_file, save_file
 
 from pix2seq import official
 from pix2seq.coco import PARTS, get_coco
+from pix2seq.coco_file import make_index
+from pix2seq.data import CocoDataset
+from pix2seq.evaluation import load_results
 from pix2seq.model import Pix2Seq
 from pix2seq.official import TensorFlowCheckpoint, convert, download
 from pix2seq.pretrained import load_model
@@ -57,6 +61,28 @@ def test_missing_field_is_no_resnet50(tmp_path):
     folder = write_model(tmp_path/"model")
     change_config(folder, "resnet_depths", GONE)
     with pytest.raises(ValueError, match="config.json .* lacks resnet_depths"): load_model(folder)
+
+
+# Annotations and results
+@pytest.mark.parametrize("kind, key, value, match", [
+    ("annotations", "id", "\x1b[2J", "annotation '\\x1b[2J' has no 'image_id'"),
+    ("images", "file_name", "\ud800.png", "file_name '\\ud800.png', which is not valid Unicode"),
+    ("images", "id", "\ud800", "image id '\\ud800', which is not valid Unicode"),
+])
+def test_texts_that_cannot_be_printed(tmp_path, kind, key, value, match):
+    record, path = document(), tmp_path/"a.json"
+    record[kind] = [dict(id=value)] if kind == "annotations" else [record[kind][0] | {key: value}]
+    if kind == "images": record["annotations"] = []
+    path.write_text(json.dumps(record))
+    assert match in said(lambda: make_index(path))
+
+
+def test_box_that_cannot_be_printed(tmp_path):
+    results(0, tmp_path)
+    row = dict(image_id=1, category_id=1, bbox="\x1b[2J", score=1)
+    (tmp_path/"results.json").write_text(json.dumps([row]))
+    dataset = CocoDataset(tmp_path, tmp_path/"annotations.json")
+    assert "bbox '\\x1b[2J'" in said(lambda: load_results(tmp_path/"results.json", dataset))
 
 
 # Weights

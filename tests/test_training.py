@@ -214,12 +214,12 @@ def test_many_broken_runs(tmp_path):
 def print_broken(counts:collections.Counter, seconds:float) -> None:
     "The table of the broken runs."
     ways = 'fork', 'spawn', 'forkserver', 'shell', 'torchrun'
-    print('| signal | runs |', *ways, 'while starting | after an update | bit-equal |', sep=' | ')
-    print('|---' + '|---:'*9 + '|')
+    columns = 'signal', 'runs', *ways, 'while starting', 'after an update', 'bit-equal'
+    rows = [columns, ['---'] + ['---:']*9]
     for name in ('SIGTERM', 'SIGKILL'):
         runs = counts[name, True] + counts[name, False]
-        row = runs, *(counts[name, what] for what in (*ways, False, True)), runs
-        print('', name, *row, '', sep=' | ')
+        rows.append((name, runs, *(counts[name, what] for what in (*ways, False, True)), runs))
+    for row in rows: print(f'| {" | ".join(map(str, row))} |')
     print(f'{seconds:.0f} s')
 
 
