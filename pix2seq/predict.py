@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .boxes import show_boxes
 from .detector import Detector
-from .evaluation import coco_results
+from .results import coco_results
 from .files import written_aside
 from .images import deep_levels, image_files, read_image
 from .model_config import Pix2SeqConfig

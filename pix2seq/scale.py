@@ -39,7 +39,8 @@ from .images import read_image
 from .digits import DigitScenes
 from .recipes import from_recipe
 from .train_config import TrainConfig
-from .training import Trainer, set_rates, train_step
+from .training import Trainer
+from .update import set_rates, train_step
 from .transforms import train_transform
 
 # %% ../nbs/20_scale.ipynb #ee71d2d0

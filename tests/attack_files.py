@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pix2seq.data import CocoDataset
-from pix2seq.evaluation import load_results
+from pix2seq.results import load_results
 from pix2seq.images import image_formats, read_image
 
 

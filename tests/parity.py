@@ -22,7 +22,8 @@ from torchvision.transforms.v2 import functional as TF
 from pix2seq.boxes import as_boxes, normalize_boxes
 from pix2seq.layers import MLP, sincos_positions
 from pix2seq.loss import sequence_loss, token_losses
-from pix2seq.model import Pix2Seq, Pix2SeqConfig
+from pix2seq.model import Pix2Seq
+from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.official import TensorFlowCheckpoint, as_weight, is_training_state, our_name
 from pix2seq.sampling import read_objects, truncate_logits
 from pix2seq.sequence import (
@@ -34,7 +35,8 @@ from pix2seq.sequence import (
     shift_boxes,
 )
 from pix2seq.tokenizer import BoxTokenizer, dequantize, quantize
-from pix2seq.training import TrainConfig, learning_rate, make_optimizer, set_rates
+from pix2seq.train_config import TrainConfig, learning_rate
+from pix2seq.update import make_optimizer, set_rates
 from pix2seq.transforms import (
     FixedSizeCrop,
     ScaleJitter,

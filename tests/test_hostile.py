@@ -21,7 +21,7 @@ from pix2seq import official
 from pix2seq.coco import PARTS, get_coco
 from pix2seq.coco_file import make_index
 from pix2seq.data import CocoDataset
-from pix2seq.evaluation import load_results
+from pix2seq.results import load_results
 from pix2seq.model import Pix2Seq
 from pix2seq.official import TensorFlowCheckpoint, convert, download
 from pix2seq.pretrained import load_model

@@ -19,15 +19,19 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
-from pix2seq import training
+from pix2seq import checkpoint, machine, run_folder, training
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.recipes import RECIPES, from_recipe
 from pix2seq.train_config import TrainConfig
-from pix2seq.training import (Trainer, build, check_memory, claim_folder, make_accelerator,
-                              make_loader, make_optimizer, seal, set_rates, with_objects)
+from pix2seq.checkpoint import seal
+from pix2seq.machine import check_memory, make_accelerator
+from pix2seq.run_folder import claim_folder
+from pix2seq.run_setup import build, with_objects
+from pix2seq.training import Trainer
+from pix2seq.update import make_loader, make_optimizer, set_rates
 
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
             decoder_mlp_dim=64, decoder_heads=2, backbone='vit', patch_size=16)
@@ -158,7 +162,7 @@ def test_a_fork_of_a_detector_at_rest_keeps_its_engine(detector):
 
 def test_a_checkpoint_is_sealed_where_no_folder_can_be_opened(tmp_path, monkeypatch):
     "As on Windows."
-    for name in training._PARTS: (tmp_path/name).write_text('{}')
+    for name in checkpoint._PARTS: (tmp_path/name).write_text('{}')
     def opened(path, *args, real=os.open):
         if Path.is_dir(path): raise PermissionError(13, 'Permission denied', str(path))
         return real(path, *args)
@@ -269,7 +273,7 @@ def test_batches_cross_from_pinned_memory_while_the_gpu_computes(tmp_path, monke
     monkeypatch.setattr(torch.accelerator, 'is_available', lambda: gpu)
     monkeypatch.setattr(torch.accelerator, 'current_accelerator', lambda: torch.device('cuda'))
     device, asked = torch.device('cuda' if gpu else 'cpu'), []
-    monkeypatch.setattr(training, 'Accelerator', lambda **how: asked.append(how) or SimpleNamespace(
+    monkeypatch.setattr(machine, 'Accelerator', lambda **how: asked.append(how) or SimpleNamespace(
         device=device, num_processes=1))
     trainer.accelerator = make_accelerator(trainer.config)
     early = asked[0]['dataloader_config'].non_blocking
@@ -387,7 +391,7 @@ def test_the_tutorial_reads_coco_as_an_evaluation_does(monkeypatch):
 
 def enter(place:str, barrier, patience:float=60.) -> None:
     "Claim a run's folder together with others."
-    training.lock_folder.__defaults__ = (patience,)
+    run_folder.lock_folder.__defaults__ = (patience,)
     barrier.wait()
     claim_folder(TrainConfig(out=place)).release(force=True)
 

@@ -24,7 +24,7 @@ from pix2seq.commands import main
 from pix2seq.digits import DigitScenes
 from pix2seq.evaluation import evaluate
 from pix2seq.model import Pix2Seq
-from pix2seq.training import read_metrics
+from pix2seq.watching import read_metrics
 
 KILLS, STEPS = 3, 120
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
@@ -33,7 +33,8 @@ ENV = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(Path(__file__).par
 SHARE = """import json
 from accelerate import Accelerator
 from pix2seq.digits import DigitScenes
-from pix2seq.evaluation import coco_figures, detect_sharded
+from pix2seq.average_precision import coco_figures
+from pix2seq.evaluation import detect_sharded
 from pix2seq.model import Pix2Seq
 
 processes = Accelerator(cpu=True)

@@ -16,17 +16,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pix2seq import evaluation
+from pix2seq import workers
 from pix2seq.coco_file import _keep
 from pix2seq.digits import DigitScenes
-from pix2seq.evaluation import (evaluate, plain_workers, save_results, shielded,
-                                worker_options)
+from pix2seq.evaluation import evaluate
+from pix2seq.results import save_results
+from pix2seq.workers import plain_workers, shielded, worker_options
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.official import download
 from pix2seq.predict import growing_results, save_picture
 from pix2seq.train_config import TrainConfig
-from pix2seq.training import Metrics, check_shared_memory, claim_folder, save_checkpoint
+from pix2seq.checkpoint import save_checkpoint
+from pix2seq.machine import check_shared_memory
+from pix2seq.run_folder import claim_folder
+from pix2seq.watching import Metrics
 
 ENV = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(Path(__file__).parent.parent)}
 POSIX = pytest.mark.skipif(os.name == 'nt', reason='signals and limits of POSIX systems')
@@ -175,7 +179,7 @@ def test_workers_outlive_a_signal_to_the_group(monkeypatch, lacking):
     if lacking:
         for name in ('sigwaitinfo', 'sigtimedwait'): monkeypatch.delattr(signal, name, False)
     before = set(psutil.Process().children())
-    monkeypatch.setattr(evaluation, 'BATCH_SECONDS', 20)
+    monkeypatch.setattr(workers, 'BATCH_SECONDS', 20)
     loader = DataLoader(Numbers(), 4, collate_fn=list, **worker_options(2))
     with shielded(2): loaded = iter(loader)
     found = next(loaded)
@@ -194,8 +198,8 @@ class Hanging(DigitScenes):
 @pytest.mark.parametrize('trouble', ['time.sleep(1000)', 'os.kill(os.getpid(), 9)'])
 def test_evaluation_with_workers_that_hang_or_die(monkeypatch, trouble, lacking):
     if lacking: monkeypatch.delattr(signal, 'sigwaitinfo', False)
-    monkeypatch.setattr(evaluation, 'BATCH_SECONDS', 1)
-    monkeypatch.setattr(evaluation, '_GRACE', 1)
+    monkeypatch.setattr(workers, 'BATCH_SECONDS', 1)
+    monkeypatch.setattr(workers, '_GRACE', 1)
     scenes = Hanging('val', 8)
     scenes.trouble = trouble
     with pytest.raises(OSError, match='--workers 0 .*--shm-size'):
