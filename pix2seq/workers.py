@@ -36,11 +36,17 @@ def _obey(main:int):
         time.sleep(_GRACE)
     os._exit(0)
 
+def _end_with_main():
+    "End this process once the one that reads is gone, also where that could not ask for it."
+    multiprocessing.parent_process().join()
+    os._exit(0)
+
 def start_worker(
     worker:int, # its number
     main:int, # process id of the one that reads
 ) -> None:
     "In a worker of a loader: leave signals to stop to the main process."
+    threading.Thread(target=_end_with_main, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "pthread_sigmask"): return                # Windows has no such signals
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
