@@ -153,7 +153,6 @@ def test_a_pipe_in_the_place_of_annotations(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no pipes with names')
-@pytest.mark.attack
 @pytest.mark.parametrize('error', [MemoryError(), torch.OutOfMemoryError('CUDA out of memory'),
                                    RuntimeError("can't allocate memory")])
 def test_odd_files_in_a_folder_of_predictions(tmp_path, monkeypatch, capsys, error):
