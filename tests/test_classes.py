@@ -427,7 +427,7 @@ def test_two_processes_in_one_folder(tmp_path):
     "A job that was queued twice: the second is refused, and the first ends as if alone."
     config = TrainConfig(data=write_data(tmp_path/'d'), out=str(tmp_path/'run'), **SHORT)
     first = Trainer(config)
-    second = ('import sys, pathlib, pix2seq.training as t\n'
+    second = ('import sys, pathlib, pix2seq.run_folder as t\n'
               't.lock_folder(pathlib.Path(sys.argv[1]), .2)')
     command = [sys.executable, '-c', second, config.out]
     env = os.environ | dict(PYTHONPATH=str(Path(__file__).parent.parent))

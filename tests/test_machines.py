@@ -412,10 +412,10 @@ def test_many_processes_that_claim_one_folder(tmp_path):
 def test_only_the_first_process_claims_the_folder(monkeypatch):
     "The others hear what it found, and its refusal."
     told = []
-    monkeypatch.setattr(training, 'broadcast_object_list', lambda answer: answer.__setitem__(
+    monkeypatch.setattr(run_folder, 'broadcast_object_list', lambda answer: answer.__setitem__(
         slice(None), told))
     other = SimpleNamespace(is_main_process=False, num_processes=8)
     told[:] = 'the first one found this', None
-    assert training._from_main(other, lambda: pytest.fail('it wrote')) == told[0]
+    assert run_folder._from_main(other, lambda: pytest.fail('it wrote')) == told[0]
     told[:] = None, OSError('another process is training')
-    with pytest.raises(OSError, match='another'): training._from_main(other, lambda: None)
+    with pytest.raises(OSError, match='another'): run_folder._from_main(other, lambda: None)

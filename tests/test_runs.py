@@ -147,7 +147,7 @@ def test_an_odd_seal(whole, tmp_path, content):
     "The checkpoint before is used, and the next save does not stumble over the odd one."
     config = copy_of(whole, tmp_path)
     (tmp_path/'run/checkpoint/complete.json').write_text(content)
-    with pytest.warns(UserWarning, match='not as it was saved'): trainer = Trainer(config)
+    with pytest.warns(UserWarning, match='damaged or incomplete'): trainer = Trainer(config)
     assert trainer.step == 2
     trainer.run()
     assert same(weights(whole), weights(config.out))
@@ -320,7 +320,7 @@ def test_a_signal_through_torchrun(tmp_path, count, evaluating):
 def test_processes_must_see_one_folder(tmp_path):
     "Each with a folder of its own: refused, where weights would part without a word."
     script = tmp_path/'apart.py'
-    script.write_text(START.replace('    train(', '    import os, pix2seq.training as t\n'
+    script.write_text(START.replace('    train(', '    import os, pix2seq.run_folder as t\n'
                                     '    os.chdir(os.environ["RANK"])\n'
                                     '    t._sees.__defaults__ = (.1,)\n    train('))
     for rank in '01': (tmp_path/rank).mkdir()
