@@ -151,7 +151,7 @@ def other_detector(
         theirs = theirs.eval().to(device)
         return lambda images: theirs(list(images))
     if not find_spec("transformers"): return None
-    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig # optional
+    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
     resnet = ResNetConfig(out_features=["stage4"])
     config = DetrConfig(use_timm_backbone=False, use_pretrained_backbone=False, backbone=None,
                         backbone_config=resnet)

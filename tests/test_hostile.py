@@ -23,7 +23,9 @@ from pix2seq.coco_file import make_index
 from pix2seq.data import CocoDataset
 from pix2seq.results import load_results
 from pix2seq.model import Pix2Seq
-from pix2seq.official import TensorFlowCheckpoint, convert, download
+from pix2seq.download import download
+from pix2seq.official import convert
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 from pix2seq.pretrained import load_model
 
 

@@ -202,10 +202,10 @@ def cache(tmp_path, monkeypatch):
 def start() -> tuple:
     "Ask for a library as a new process does: it, and the warnings."
     native._library_or_reason.cache_clear()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         library = native.native_library(**TINY)
-    return library, [str(warning.message) for warning in said]
+    return library, [str(warning.message) for warning in warned]
 
 
 def works(library) -> bool:
@@ -246,8 +246,8 @@ def test_what_is_kept_is_private_and_whole(cache):
     assert cache.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in kept(cache))
     before = [path.stat().st_mtime_ns for path in kept(cache)]
-    library, said = start()
-    assert works(library) and not said
+    library, warned = start()
+    assert works(library) and not warned
     assert before == [path.stat().st_mtime_ns for path in kept(cache)]
 
 
@@ -258,9 +258,9 @@ def test_a_folder_that_others_may_write_is_not_read(cache, evil, mode):
     code, mark = evil
     plant(cache, code)
     cache.chmod(mode)
-    library, said = start()
+    library, warned = start()
     assert works(library) and not mark.exists()
-    assert len(said) == 1 and "others may write to it" in said[0]
+    assert len(warned) == 1 and "others may write to it" in warned[0]
     assert kept(cache)[0].read_bytes() == code           # nothing was written there either
 
 
@@ -269,9 +269,9 @@ def test_a_cache_that_anybody_may_write_is_not_used(cache, evil):
     start()
     plant(cache, evil[0])
     cache.parent.chmod(0o777)
-    library, said = start()
+    library, warned = start()
     assert works(library) and not evil[1].exists()
-    assert len(said) == 1 and f"anybody may write to {cache.parent}" in said[0]
+    assert len(warned) == 1 and f"anybody may write to {cache.parent}" in warned[0]
     cache.parent.chmod(0o1777)                           # as /tmp: none may replace another's
     assert start()[1] == []                              # so what is there is this user's own
     assert evil[1].exists()
@@ -282,8 +282,8 @@ def test_a_link_to_another_folder_is_not_followed(cache, tmp_path):
     cache.parent.mkdir()
     (tmp_path/"precious").mkdir(mode=0o700)
     cache.symlink_to(tmp_path/"precious")
-    library, said = start()
-    assert works(library) and len(said) == 1 and not list((tmp_path/"precious").iterdir())
+    library, warned = start()
+    assert works(library) and len(warned) == 1 and not list((tmp_path/"precious").iterdir())
 
 
 @needs_compiler
@@ -293,10 +293,10 @@ def test_what_belongs_to_others_is_not_read(cache, evil, whose):
     start()
     plant(cache, evil[0])
     os.chown(dict(zip(("folder", "library", "checksum"), (cache, *kept(cache))))[whose], 4321, 4321)
-    library, said = start()
+    library, warned = start()
     assert works(library) and not evil[1].exists()
-    assert len(said) == (whose == "folder")
-    if said: assert "belongs to another user" in said[0]
+    assert len(warned) == (whose == "folder")
+    if warned: assert "belongs to another user" in warned[0]
     else: assert start()[1] == [] and kept(cache)[0].stat().st_uid == 0
 
 
@@ -306,11 +306,11 @@ def test_a_file_that_others_may_write_is_compiled_again(cache, evil, which):
     start()
     plant(cache, evil[0])
     kept(cache)[which].chmod(0o666)
-    library, said = start()
-    assert works(library) and not said and not evil[1].exists()
+    library, warned = start()
+    assert works(library) and not warned and not evil[1].exists()
 
 
-def spoil(file:Path, how:str) -> None:
+def damage(file:Path, how:str) -> None:
     "Damage a file, or put something else in its place."
     code = file.read_bytes()
     if how == "empty": file.write_bytes(b"")
@@ -328,9 +328,9 @@ def spoil(file:Path, how:str) -> None:
 def test_damage_is_compiled_away_once(cache, how, which):
     start()
     whole = kept(cache)[0].read_bytes()
-    spoil(kept(cache)[which], how)
-    library, said = start()
-    assert works(library) and not said
+    damage(kept(cache)[which], how)
+    library, warned = start()
+    assert works(library) and not warned
     assert kept(cache)[0].read_bytes() == whole
     before = kept(cache)[0].stat().st_mtime_ns
     start()
@@ -343,16 +343,16 @@ def test_a_folder_in_the_place_of_a_library_is_left_alone(cache):
     file = kept(cache)[0]
     file.unlink()
     file.mkdir()
-    library, said = start()
-    assert works(library) and len(said) == 1 and file.is_dir()
+    library, warned = start()
+    assert works(library) and len(warned) == 1 and file.is_dir()
 
 
 @needs_compiler
 def test_a_library_of_another_machine_is_compiled_again(cache):
     start()
     plant(cache, b"made for another C library")
-    library, said = start()
-    assert works(library) and not said
+    library, warned = start()
+    assert works(library) and not warned
     assert start()[1] == [] and len(kept(cache)[0].read_bytes()) > 1000
 
 
@@ -377,9 +377,9 @@ def test_bytes_reach_the_disk_before_they_get_their_name(cache, monkeypatch):
 @needs_compiler
 def test_a_cache_that_cannot_be_written_is_named_once(cache):
     cache.parent.touch()
-    library, said = start()
-    assert works(library) and len(said) == 1
-    assert "PIX2SEQ_CACHE names another folder" in said[0]
+    library, warned = start()
+    assert works(library) and len(warned) == 1
+    assert "PIX2SEQ_CACHE names another folder" in warned[0]
 
 
 @needs_compiler
@@ -397,9 +397,9 @@ def test_folders_that_hold_no_programs(cache, tmp_path, noexec):
     done = subprocess.run([*command, textwrap.dedent(code)], capture_output=True, text=True,
                           env=dict(os.environ, TMPDIR=str(tmp_path/"tmp")), timeout=300)
     if "mount" in done.stderr or "unshare" in done.stderr: pytest.skip("nothing can be mounted")
-    said = done.stdout.strip()
-    assert said.startswith("none: the compiled library cannot be loaded") if len(noexec) == 2 \
-        else said == "made", done.stderr
+    printed = done.stdout.strip()
+    assert printed.startswith("none: the compiled library cannot be loaded") if len(noexec) == 2 \
+        else printed == "made", done.stderr
 
 
 # Compilers
@@ -430,11 +430,11 @@ def test_reading_goes_without_a_compiler(cache, tmp_path, monkeypatch, how):
     monkeypatch.setenv("CXX", paths.get(how) or compiler(tmp_path, BROKEN[how]))
     monkeypatch.setattr(native, "TIMEOUT", 5)
     model, start = Pix2Seq.from_pretrained("digits"), time.monotonic()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
         engines = [Engine(model) for _ in range(3)]
     assert time.monotonic() - start < 15
-    told = [str(one.message) for one in said if one.category is UserWarning] # others are Python's
+    told = [str(one.message) for one in warned if one.category is UserWarning] # others are Python's
     assert len(told) == 1 and told[0].startswith("reading without C++, more slowly:")
     images = torch.rand(1, 3, 96, 96)
     ours, theirs = (generate(model, images, temperature=0, reader=reader, max_objects=1)
