@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .layers import DecoderBlock
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
-from .sampling import Choice, pick
+from .sampling import Choice, sample_token
 
 # %% ../nbs/10b_step.ipynb #9431026b
 def token_bytes(
@@ -104,11 +104,11 @@ class PackedDecoder(nn.Module):
     def coord(self, read, position, past, image, lowest, draws, how:Choice) -> Tensor: # `[B]`: the next token, `lowest` or above
         logits = self.coords(self.hidden(read, position, past, image)).float()
         logits = logits.masked_fill(self.numbers < lowest[:, None], float("-inf"))
-        return self.said[pick(logits, draws, how.temperature, min(how.top_k, len(self.said)), how.top_p)]
+        return self.said[sample_token(logits, draws, how.temperature, min(how.top_k, len(self.said)), how.top_p)]
 
     def any(self, read, position, past, image, allowed, draws, how:Choice) -> tuple[Tensor,Tensor]: # `[B]` and logits `[B, V]`
         logits = self.whole(self.hidden(read, position, past, image)).float()
-        return pick(logits.masked_fill(~allowed, float("-inf")), draws, how.temperature, how.top_k, how.top_p), logits
+        return sample_token(logits.masked_fill(~allowed, float("-inf")), draws, how.temperature, how.top_k, how.top_p), logits
 
 # %% ../nbs/10b_step.ipynb #f837bc3e
 class PlainLinear(nn.Module):
