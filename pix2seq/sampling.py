@@ -285,8 +285,8 @@ def token_probs_and_attention(
     layer looked for it (mean over the heads)."""
     seen, grid = [], []
     def note_attention(attention, args):
-        x, keys = args[:2]
-        seen.append(attention.weights(x, keys).mean(1))                  # [B, L, S]
+        "x, keys -> [B, L, S]"
+        seen.append(attention.weights(*args[:2]).mean(1))
     hooks = [b.cross_attention.register_forward_pre_hook(note_attention) for b in model.decoder]
     note_grid = lambda encoder, args, out: grid.extend(out[1])           # rows, cols
     hooks.append(model.encoder.register_forward_hook(note_grid))
@@ -322,8 +322,8 @@ def detect(
     columns = dict(zip(("boxes", "labels", "scores"), (x.cpu() for x in found)))
     columns["boxes"] = [boxes_to_original(boxes, size, fit.shape[-2:], image.shape[-2:])
                         for boxes, fit, image in zip(columns["boxes"], fitted, images)]
-    for name, values in zip(("tokens", "token_probs", "attention"), (tokens, *more)):
-        if details: columns[name] = values.unflatten(1, (-1, 5)).cpu()   # [B, M, 5, ...]
+    extra = dict(zip(("tokens", "token_probs", "attention"), (tokens, *more))) if details else {}
+    columns |= {name: x.unflatten(1, (-1, 5)).cpu() for name, x in extra.items()} # [B, M, 5, ...]
     return [_ranked(dict(zip(columns, row))) for row in zip(*columns.values())]
 
 # %% ../nbs/10_sampling.ipynb #5fef91fa
