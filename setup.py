@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 config = ConfigParser()
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-build_dir = TemporaryDirectory()  # a `build/` left in the checkout would package modules that were since removed
+build_dir = TemporaryDirectory()  # a `build/` in the checkout would add modules removed since
 pythons = range(int(cfg["min_python"].split(".")[1]), 14)
 
 setup(
@@ -41,10 +41,13 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pix2seq", "pix2seq.*"]),
     package_data={
-        "pix2seq": ["py.typed", "glyphs/*", "weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"],
+        "pix2seq": ["py.typed", "step.cpp", "glyphs/*"]
+        + [f"weights/**/*.{kind}" for kind in ("safetensors", "json", "md")],
     },
     install_requires=cfg["requirements"].split(),
-    extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench")},
+    extras_require={
+        name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench")
+    },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

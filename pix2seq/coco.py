@@ -11,14 +11,14 @@ import os
 import shutil
 import zlib
 from pathlib import Path, PurePosixPath
-from secrets import token_hex
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
 from .coco_file import load_index
-from .model import one_line
+from .files import written_aside
+from .saved_weights import one_line
 from .official import download
 
 # %% ../nbs/18_coco.ipynb #024d8c02
@@ -93,13 +93,8 @@ def _unpack(archive, root, wanted):
 
 def _write_whole(source, member, file):
     "A member of an archive, under another name until it is whole."
-    aside = file.with_name(f"{file.name}.{token_hex(4)}.part")
-    unpacked = open(aside, "xb")                     # never what is there, nor through a link
-    try:
-        with unpacked, source.open(member) as packed:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
-        os.replace(aside, file)
-    finally: aside.unlink(missing_ok=True)
+    with written_aside(file) as aside, open(aside, "wb") as unpacked:
+        with source.open(member) as packed: shutil.copyfileobj(packed, unpacked, 1 << 20)
 
 # %% ../nbs/18_coco.ipynb #88aac718
 def _fetched(root, part, server):

@@ -18,119 +18,17 @@ from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, count, islice
-from json import JSONDecodeError
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 from filelock import FileLock
-from huggingface_hub.constants import HF_HOME
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
-from tqdm import tqdm
 
-# %% ../nbs/04c_coco_file.ipynb #090ab16f
-_decode = json.JSONDecoder().raw_decode
-_space, _sign = re.compile(r"[ \t\n\r]*").match, re.compile(r"[ \t\n\r]*([]},:])").match
-
-class _JSONFile:
-    "The values of a JSON file one after another; of its text only a window is in memory."
-    window, longest = 2**22, 2**28 # characters read at once; characters of one value
-    block = 2**14 # rows given at once
-
-    def __init__(self, path):
-        self.file = open(path, encoding="utf-8-sig") # some editors begin a file with a mark
-        self.text, self.at, self.passed = "", 0, 0
-        self.progress = tqdm(total=path.stat().st_size, desc=f"reading {path.name}", unit="B",
-                             unit_scale=True, delay=2)
-
-    def more(self, error):
-        "Read on; or raise the error that the lack of text is."
-        rest = self.text[self.at:]
-        fresh = self.file.read(max(self.window, len(rest))) if len(rest) < self.longest else ""
-        if not fresh: raise ValueError(f"{error.msg} at character {self.passed + error.pos}")
-        self.progress.update(len(fresh))
-        self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
-
-# %% ../nbs/04c_coco_file.ipynb #bcb68ab9
-@patch
-def peek(self:_JSONFile):
-    "The next character that is no space."
-    while (at := _space(self.text, self.at).end()) == len(self.text):
-        self.more(JSONDecodeError("It ends", self.text, at))
-    self.at = at
-    return self.text[at]
-
-@patch
-def value(self:_JSONFile, signs):
-    "The next value, and which of the signs stands behind it."
-    while True:
-        try:
-            value, end = _decode(self.text, _space(self.text, self.at).end())
-            sign = _sign(self.text, end)
-            if not sign or sign[1] not in signs:
-                raise JSONDecodeError(f"No '{signs[0]}'", self.text, end)
-            self.at = sign.end()
-            return value, sign[1]
-        except JSONDecodeError as e: self.more(e)
-
-# %% ../nbs/04c_coco_file.ipynb #f73cd9ee
-@patch
-def take(self:_JSONFile, signs):
-    "The next character that is no space, which must be one of these."
-    sign = self.peek()
-    if sign not in signs: raise ValueError(f"No '{signs[0]}' at character {self.passed + self.at}")
-    self.at += 1
-    return sign
-
-@patch
-def rows(self:_JSONFile):
-    "The rows of the list that begins here, a block at a time."
-    self.take("[")
-    rows, after = [], self.take("]") if self.peek() == "]" else ","
-    while after == ",":
-        row, after = self.value(",]")
-        rows.append(row)
-        if len(rows) == self.block:
-            yield rows
-            rows = []
-    yield rows
-
-# %% ../nbs/04c_coco_file.ipynb #37bddddc
-@patch
-def lists(self:_JSONFile):
-    "Pairs of a list's name and a block of its rows."
-    if self.peek() != "{": # without lists, and perhaps no JSON
-        json.loads(self.text + self.file.read(self.longest))
-        return
-    self.take("{")
-    after = self.take("}") if self.peek() == "}" else ","
-    while after == ",":
-        name, _ = self.value(":")
-        if type(name) is not str: raise ValueError(f"The name {name!r} is no string")
-        if self.peek() == "[":
-            for rows in self.rows(): yield name, rows
-            after = self.take(",}")
-        else: _, after = self.value(",}")
-    if (self.text[self.at:] + self.file.read(self.window)).strip():
-        raise ValueError(f"It continues after its end, at character {self.passed + self.at}")
-
-# %% ../nbs/04c_coco_file.ipynb #83f444be
-def _lists(path):
-    "Pairs of a list's name and a block of its rows, of a file; or a sentence."
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a COCO-format JSON file")
-    source = _JSONFile(path)
-    try: yield from source.lists()
-    except (ValueError, RecursionError) as e:
-        pointer = source.text.startswith("version https://git-lfs")
-        why = 'it is a Git-LFS pointer to the file; run "git lfs pull" there' if pointer else e
-        raise ValueError(f"{path} is not valid JSON: {why}") from None
-    finally:
-        source.file.close()
-        source.progress.close()
+from .files import cache_folder, written_aside
+from .json_rows import json_lists
 
 # %% ../nbs/04c_coco_file.ipynb #bdf7151a
 def _column(path, rows, kind, key):
@@ -139,7 +37,7 @@ def _column(path, rows, kind, key):
     except (KeyError, TypeError, IndexError):
         bad = next(row for row in rows if not isinstance(row, dict) or key not in row)
         which = bad.get("id", bad) if isinstance(bad, dict) else bad
-        raise ValueError(f"{path}: {kind} {which} has no '{key}'") from None
+        raise ValueError(f"{path}: {kind} {which!r:.60} has no '{key}'") from None
 
 def _read_categories(path, rows):
     "Ids and names."
@@ -149,12 +47,18 @@ def _is_side(v):
     "Can this be the height or width of an image?"
     return type(v) in (int, float) and 1 <= v < 2**31 and v == int(v)
 
+def _encoded(where, texts):
+    "Texts as bytes; or a sentence about the first that is none, such as half of a character."
+    try: return [os.fsencode(text) for text in texts]
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{where} {e.object!r:.60}, which is not valid Unicode") from None
+
 def _read_images(path, rows):
     "Ids, file names as bytes, and sizes `[·, 2]`."
     keys = ("id", "file_name", "height", "width")
     ids, names, heights, widths = (_column(path, rows, "image", key) for key in keys)
     for image, name, *size in zip(ids, names, heights, widths):
-        where = f"{path}: image {image} has the"
+        where = f"{path}: image {image!r:.60} has the"
         if not isinstance(name, str) or not name:
             raise ValueError(f"{where} file_name {name!r}; expected a string")
         if len(name) > 4096: # all names are packed to the length of the longest
@@ -163,7 +67,7 @@ def _read_images(path, rows):
         if not all(map(_is_side, size)):
             raise ValueError(f"{where} height and width {size}; expected two numbers of pixels")
     sizes = np.array([*zip(heights, widths)], dtype=np.int32).reshape(-1, 2)
-    return ids, [os.fsencode(n) for n in names], sizes
+    return ids, _encoded(f"{path} has the file_name", names), sizes
 
 # %% ../nbs/04c_coco_file.ipynb #c53b3df8
 _CROWD = {None: False, 0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
@@ -180,7 +84,7 @@ def _mask_box(mask):
 
 def _outline_box(path, row):
     "xywh around an annotation's polygons or mask; without these, whatever stands as its box."
-    outline, where = row.get("segmentation"), f"{path}: annotation {row.get('id')} has no"
+    outline, where = row.get("segmentation"), f"{path}: annotation {row.get('id')!r:.60} has no"
     if not outline and "bbox" in row: return row["bbox"]
     if not outline: raise ValueError(f"{where} 'bbox', and no outline from which it would follow")
     try:
@@ -196,8 +100,8 @@ def _expect(path, rows, key, column, good, expected):
     "Raise a sentence about the first value of a column that is not as it should be."
     for row, value in zip(rows, column):
         if good(value): continue
-        where = f"{path}: annotation {row.get('id')} of image {row.get('image_id')}"
-        raise ValueError(f"{where} has the {key} {value!r}; expected {expected}")
+        where = f"annotation {row.get('id')!r:.60} of image {row.get('image_id')!r:.60}"
+        raise ValueError(f"{path}: {where} has the {key} {value!r:.200}; expected {expected}")
 
 def _is_box(box):
     "Is it a list of four numbers?"
@@ -298,7 +202,8 @@ def _places(path, lists, key, found, listed, numbers):
         rows = chain.from_iterable(rows for name, rows in lists() if name == "annotations")
         row = next(islice(rows, int((places < 0).argmax()), None))
         what = f"{key.removesuffix('_id')} {row[key]!r}"
-        raise ValueError(f"{path}: annotation {row.get('id')} is of {what}, which is not listed")
+        which = f"annotation {row.get('id')!r:.60}"
+        raise ValueError(f"{path}: {which} is of {what:.99}, which is not listed")
     return places
 
 # %% ../nbs/04c_coco_file.ipynb #692e1479
@@ -341,7 +246,7 @@ def make_index(
     document:dict|None=None, # what it says, if that is known: of a data set in another format
 ) -> tuple[dict[str,Tensor],dict]: # arrays of all images and boxes; `categories` and counts
     "Index a COCO-format file of any length. Raises `ValueError` that names the row that is wrong."
-    lists = partial(_lists, path) if document is None else document.items
+    lists = partial(json_lists, path) if document is None else document.items
     numbers, blocks = _gather(path, lists)
     category_ids, category_names = (list(chain(*column)) for column in zip(*blocks["categories"]))
     ids, names, sizes = zip(*blocks["images"])
@@ -360,7 +265,8 @@ def make_index(
     index = {name: torch.from_numpy(array) for name, array in arrays.items()}
     index |= dict(sizes=torch.from_numpy(sizes), file_names=pack(names))
     is_int = type(ids[0]) is int
-    index["image_ids"] = torch.tensor(ids) if is_int else pack([os.fsencode(i) for i in ids])
+    where = f"{path} has the image id"
+    index["image_ids"] = torch.tensor(ids) if is_int else pack(_encoded(where, ids))
     return index, dict(categories=categories, **facts)
 
 # %% ../nbs/04c_coco_file.ipynb #3af9b113
@@ -388,14 +294,10 @@ def _open_kept(place, source):
 
 def _keep(place, source, index, facts):
     "Write an index aside, then give it its name."
-    aside = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
+    with written_aside(place) as aside:
         save_file(index, aside, dict(facts=json.dumps(facts | dict(source=source))))
         check = _checksum(aside)
-        os.replace(aside, place)
-        aside.write_text(check)
-        os.replace(aside, place.with_suffix(".crc32"))
-    finally: aside.unlink(missing_ok=True)
+    with written_aside(place.with_suffix(".crc32")) as aside: aside.write_text(check)
 
 # %% ../nbs/04c_coco_file.ipynb #821d1e73
 def _make_apart(path, place, source):
@@ -426,8 +328,8 @@ def load_index(
     if not path.is_file() or (state := path.stat()).st_size < _KEPT_FROM: return make_index(path)
     source = [3, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] # 3: the version
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    cache = Path(os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq"))
-    place = cache/"index"/f"{path.stem}-{name}.safetensors"
+    cache = cache_folder("index")
+    place = cache/f"{path.stem}-{name}.safetensors"
     if kept := _open_kept(place, source): return kept
     with ExitStack() as lock:
         try:

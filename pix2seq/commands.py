@@ -87,7 +87,7 @@ def _open(data, images, annotations, split, limit, by_name, levels, shape):
 
 def _save_detections(found, truth, dataset, file):
     "What was read, as COCO's results; a class that the data set does not list has no id there."
-    from pix2seq.evaluation import coco_results, save_results
+    from pix2seq.results import coco_results, save_results
     ids = getattr(dataset, "file_ids", None) # the digits' own ids are their labels
     pairs = [(objects, target["image_id"]) for objects, target in zip(found, truth)]
     rows = [row for pair in pairs for row in coco_results(*pair, ids)]
@@ -137,24 +137,26 @@ def pix2seq_eval(
     out_detections:str|None=None, # JSON file for the detections, as COCO's results
 ):
     "Score a model, or a file of results: COCO's twelve figures."
-    from pix2seq import evaluation as e
+    from pix2seq.average_precision import class_figures, coco_eval, figures_of
+    from pix2seq.evaluation import check_dataset, check_targets, detect_dataset
+    from pix2seq.results import load_results
     about = data, images, annotations, split, limit, by_name, levels
     if detections:
         dataset = _open(*about, None)
-        found, truth = e.load_results(detections, dataset, limit)
+        found, truth = load_results(detections, dataset, limit)
     else:
         how = dict(dtype=dtype, int8=int8, top_p=top_p, max_objects=max_objects, stop=stop)
         detector = _detector(weights, device, **how)
         dataset = _open(*about, detector.model.config)
-        if not out_detections: e.check_dataset(dataset, limit) # before any time is spent
-        found, truth = e.detect_dataset(detector.model, dataset, limit, batch_size, workers, seed,
-                                        progress=True, reader=detector.engine, **detector.options)
+        if not out_detections: check_dataset(dataset, limit) # before any time is spent
+        found, truth = detect_dataset(detector.model, dataset, limit, batch_size, workers, seed,
+                                      progress=True, reader=detector.engine, **detector.options)
     if out_detections: _save_detections(found, truth, dataset, out_detections)
-    e.check_dataset(dataset, limit)
-    e.check_targets(truth)
-    result = e.coco_eval(found, truth, coco_backend, max_dets)
-    figures, names = e.figures_of(result), dataset.class_names
-    _print_figures(figures, len(truth), e.class_figures(result, names) if by_class else ())
+    check_dataset(dataset, limit)
+    check_targets(truth)
+    result = coco_eval(found, truth, coco_backend, max_dets)
+    figures, names = figures_of(result), dataset.class_names
+    _print_figures(figures, len(truth), class_figures(result, names) if by_class else ())
     if out: Path(out).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 # %% ../nbs/21_commands.ipynb #f7276f4d
@@ -165,7 +167,7 @@ def pix2seq_predict(
     recursive:bool=False, # also the folders inside a folder
     annotations:str|None=None, # COCO-format file that gives images and classes their ids
     max_pixels:int|None=None, # most pixels (width x height) of an image; by default Pillow's limit
-    levels:int|None=None, # value that is white in 16-bit images, such as 4095; by default as trained
+    levels:int|None=None, # value that is white in 16-bit images, as 4095; by default as trained
     weights:str="digits", # "digits", a folder, a published name or a hub id
     max_objects:int|None=None, # most objects to read from an image; by default as in training
     stop:Literal["done","never"]="done", # when no object is left; or never, as published

@@ -13,7 +13,9 @@ from dataclasses import replace
 from torch.autograd.graph import saved_tensors_hooks
 
 from .train_config import TrainConfig
-from .training import Trainer, in_plain_words, set_rates, train_step
+from .machine import in_plain_words
+from .training import Trainer
+from .update import set_rates, train_step
 
 # %% ../nbs/19b_cost.ipynb #a6594b19
 def _two_updates(trainer, note):

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -134,6 +135,8 @@ def _read_or_say(read, image, must):
         return str(e)
 
 # %% ../nbs/13_detector.ipynb #f2080846
+_alive = weakref.WeakSet() # the detectors of this process; see below what a fork does to them
+
 class Detector:
     "Images in, objects out. Threads may share one: they take turns."
     def __init__(self,
@@ -146,6 +149,7 @@ class Detector:
         _check_detector(model, batch_size)
         self.model, self.options, self.kind = model.eval(), options, dict(dtype=dtype, int8=int8)
         self.engine, self.turn = Engine(model, **self.kind), threading.Lock()
+        _alive.add(self)
         most = options.get("max_objects")
         self.max_objects = model.config.max_instances if most is None else most
         self.batch_size = batch_size or fitting_batch(model, self.max_objects, dtype)
@@ -182,8 +186,10 @@ def _objects(self:Detector, batch, threshold, seed, details):
     images = [x for x in batch if not isinstance(x, str)]
     own = [image_draws(image, 5*max(0, self.max_objects), seed or 0) for image in images]
     draws = torch.stack(own) if images and seed is not None else None
-    with self.turn: read = iter(detect(self.model, images, details, reader=self.engine,
-                                       draws=draws, **self.options))
+    with self.turn:
+        self.engine = self.engine or Engine(self.model, **self.kind)
+        read = iter(detect(self.model, images, details, reader=self.engine, draws=draws,
+                           **self.options))
     return [dict(_nothing(), error=x) if isinstance(x, str) else _above(next(read), threshold)
             for x in batch]
 
@@ -267,6 +273,22 @@ def warmup(self:Detector,
         generate(self.model, torch.full(shape, 0.3, device=device), reader=engine, **options)
     with self.turn: self.engine = engine
     return time.perf_counter() - start
+
+# %% ../nbs/13_detector.ipynb #4f0c1d73
+@patch
+def __reduce__(self:Detector):
+    "For another process: the model and how to read. Its engine is built there."
+    how = dict(batch_size=self.batch_size, **self.kind, **self.options)
+    return partial(type(self), **how), (self.model,)
+
+def _after_fork():
+    "In the child of a fork, make good what other threads left behind."
+    if _alive: torch.set_num_threads(1)
+    for detector in _alive:
+        if detector.turn.locked(): detector.engine = None                # the next reading makes one
+        detector.turn = threading.Lock()
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_after_fork)
 
 # %% ../nbs/13_detector.ipynb #42b29bfb
 def memory_report(

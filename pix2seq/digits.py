@@ -27,12 +27,14 @@ CLASS_NAMES = [str(d) for d in range(10)]
 def digit_glyphs(
     split:str, # `"train"`: the first 1,437 digits; `"val"`: the last 360
 ) -> tuple[np.ndarray,np.ndarray]: # `[N, 8, 8]` uint8 ink and `[N]` digits, both read-only
-    "The handwritten digits of Alpaydin and Kaynak (1998), which come with the package, as ink in `[0, 255]`."
-    if split not in ("train", "val"): raise ValueError(f"split must be 'train' or 'val', not {split!r}")
-    with files("pix2seq").joinpath("glyphs/digits.npz").open("rb") as file: digits = dict(np.load(file))
+    "The digits of Alpaydin and Kaynak (1998), which come with the package; ink in `[0, 255]`."
+    if split not in ("train", "val"):
+        raise ValueError(f"split must be 'train' or 'val', not {split!r}")
+    path = files("pix2seq").joinpath("glyphs/digits.npz")
+    with path.open("rb") as file: digits = dict(np.load(file))
     part = slice(None, 1437) if split == "train" else slice(1437, None)
     ink, classes = (digits["ink"][part]*255./16).astype(np.uint8), digits["digit"][part]
-    for array in (ink, classes): array.setflags(write=False) # every caller gets the same arrays
+    for array in (ink, classes): array.setflags(write=False)   # every caller gets the same arrays
     return ink, classes
 
 # %% ../nbs/01_digits.ipynb #588d2cf5
@@ -47,48 +49,78 @@ def stamp_digit(
     big = big.crop(big.point(lambda v: 255*(v > 96)).getbbox())
     width = max(3, round(height*big.width/big.height*rng.uniform(0.85, 1.2)))
     narrow = big.resize((width, big.height), Image.Resampling.BICUBIC)
-    ink = np.asarray(narrow.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)/255
-    return np.clip(2*ink - 0.3, 0, 1)
+    ink = np.asarray(narrow.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+    return np.clip(2*ink/255 - 0.3, 0, 1)
 
 # %% ../nbs/01_digits.ipynb #d27189df
+def _draw_shape(draw, rng, size):
+    "One line, arc, ellipse or rectangle at a random place."
+    shape = ("line", "ellipse", "rectangle", "arc")[rng.integers(4)]
+    x, y = rng.integers(-size//8, size, 2)
+    w, h = rng.integers(size//16, size//3, 2)
+    color = tuple(rng.integers(0, 190, 3).tolist())
+    box = [int(x), int(y), int(x + w), int(y + h)]
+    if shape == "line":
+        ends = [box[0], box[1], box[2], int(y - h)] if rng.random() < .5 else box
+        draw.line(ends, fill=color, width=int(rng.integers(1, 4)))
+    elif shape == "arc":
+        start, end = rng.integers(360, size=2).tolist()
+        draw.arc(box, start, end, fill=color, width=int(rng.integers(1, 4)))
+    else:
+        width = int(rng.integers(1, 3))
+        fill = color if rng.random() < .3 else None
+        getattr(draw, shape)(box, outline=color, width=width, fill=fill)
+
 def draw_background(
     rng:np.random.Generator, # source of randomness
     size:int, # side of the canvas in pixels
 ) -> Image.Image: # an RGB canvas with nothing to detect on it
     "Soft colour patches with lines, ellipses and rectangles scattered over them."
     patches = rng.integers(0, 140, 3) + rng.integers(-40, 41, (5, 5, 3))
-    canvas = Image.fromarray(patches.clip(0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    patches = Image.fromarray(patches.clip(0, 255).astype(np.uint8))
+    canvas = patches.resize((size, size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
-    for _ in range(rng.integers(4, 12)):
-        shape = ("line", "ellipse", "rectangle", "arc")[rng.integers(4)]
-        x, y = rng.integers(-size//8, size, 2)
-        w, h = rng.integers(size//16, size//3, 2)
-        color = tuple(rng.integers(0, 190, 3).tolist())
-        box = [int(x), int(y), int(x + w), int(y + h)]
-        if shape == "line":
-            ends = [box[0], box[1], box[2], int(y - h)] if rng.random() < .5 else box
-            draw.line(ends, fill=color, width=int(rng.integers(1, 4)))
-        elif shape == "arc":
-            draw.arc(box, int(rng.integers(360)), int(rng.integers(360)), fill=color, width=int(rng.integers(1, 4)))
-        else: getattr(draw, shape)(box, outline=color, width=int(rng.integers(1, 3)), fill=color if rng.random() < .3 else None)
+    for _ in range(rng.integers(4, 12)): _draw_shape(draw, rng, size)
     return canvas
 
 # %% ../nbs/01_digits.ipynb #c6b59b98
-def _free_place(shape, boxes, size, rng, attempts=20): # corners for a stamp of this shape that overlap no box, or None
+def _apart(a, b):
+    "Whether two boxes `xmin ymin xmax ymax` share no area."
+    return min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+
+def _free_place(shape, boxes, size, rng, attempts=20):
+    "A box for a stamp of this shape that overlaps none of `boxes`, or None."
     h, w = shape
     for _ in range(attempts):
         x, y = (int(rng.integers(0, size - s + 1)) for s in (w, h))
         box = [x, y, x + w, y + h]
-        if all(min(box[2], b[2]) <= max(box[0], b[0]) or min(box[3], b[3]) <= max(box[1], b[1]) for b in boxes): return box
+        if all(_apart(box, b) for b in boxes): return box
 
-def _paint(canvas, ink, box, rng): # on the canvas itself, in a bright colour
+def _paint(canvas, ink, box, rng):
+    "Paint ink in a bright colour on the canvas itself, `[S, S, 3]`."
     x0, y0, x1, y1 = box
     under = canvas[y0:y1, x0:x1]
     color = rng.integers(140, 256, 3)
     canvas[y0:y1, x0:x1] = under + ink[..., None]*(color - under)
 
 # %% ../nbs/01_digits.ipynb #11e799b2
-def _at_least(minimum, **values): # or a sentence that names the first value below it
+def _paint_scene(rng, glyphs, size, max_digits):
+    "A canvas `[S, S, 3]`, the boxes on it, and which glyph each is."
+    canvas = np.asarray(draw_background(rng, size), dtype=np.float64)
+    boxes, chosen = [], []
+    for _ in range(rng.integers(1, max_digits + 1)):
+        which = rng.integers(len(glyphs))
+        ink = stamp_digit(glyphs[which], round(size*rng.uniform(0.1, 0.4)), rng)
+        box = _free_place(ink.shape, boxes, size, rng)
+        if box is None: continue
+        _paint(canvas, ink, box, rng)
+        boxes.append(box)
+        chosen.append(which)
+    return canvas, np.array(boxes), np.array(chosen)
+
+# %% ../nbs/01_digits.ipynb #6b0d11c3
+def _at_least(minimum, **values):
+    "Raise a `ValueError` that names the first value below the minimum."
     for name, value in values.items():
         if value < minimum: raise ValueError(f"{name} must be at least {minimum}, not {value}")
 
@@ -98,55 +130,64 @@ class DigitScenes(Dataset):
     class_names = CLASS_NAMES
 
     def __init__(self,
-        split:str="train", # `"train"` or `"val"`: two parts of the digits, mostly by different hands
+        split:str="train", # `"train"` or `"val"`: two parts of the digits
         length:int=16_384, # number of scenes
         size:int=96, # side of a scene in pixels, at least 32
         max_digits:int=6, # most digits on a scene; at least one
         seed:int=0, # another seed gives other scenes
-        unlabelled:float=0., # chance that a digit is painted but not annotated, as in data sets that people label
+        unlabelled:float=0., # chance that a painted digit is not annotated
     ):
         _at_least(1, length=length, max_digits=max_digits)
         _at_least(32, size=size)
         _at_least(0, seed=seed)
-        if not 0 <= unlabelled <= 1: raise ValueError(f"unlabelled is a chance and must lie in 0..1, not {unlabelled}")
-        self.split, self.length, self.size, self.max_digits, self.seed, self.unlabelled = split, length, size, max_digits, seed, unlabelled
+        if not 0 <= unlabelled <= 1:
+            raise ValueError(f"unlabelled is a chance and must lie in 0..1, not {unlabelled}")
+        self.split, self.length, self.size, self.seed = split, length, size, seed
+        self.max_digits, self.unlabelled = max_digits, unlabelled
         self.glyphs, self.digits = digit_glyphs(split)
 
-    def __len__(self): return self.length
+    def __len__(self):
+        "The number of scenes."
+        return self.length
 
-    def __getitem__(self, i:int) -> dict: # `image` uint8 `[3, S, S]`, `boxes` `[N, 4]` in pixels, `labels` `[N]`, `image_id`
-        if not 0 <= i < self.length: raise IndexError(f"scene {i} is outside 0..{self.length - 1}")
+    def __getitem__(self, i:int) -> dict:
+        "`image` uint8 `[3, S, S]`, `boxes` `[N, 4]` in pixels, `labels` `[N]`, `image_id`."
+        if not 0 <= i < self.length:
+            raise IndexError(f"scene {i} is outside 0..{self.length - 1}")
         rng = np.random.default_rng([self.seed, ("train", "val").index(self.split), i])
-        canvas = np.asarray(draw_background(rng, self.size), dtype=np.float64)
-        boxes, labels = [], []
-        for _ in range(rng.integers(1, self.max_digits + 1)):
-            which = rng.integers(len(self.glyphs))
-            ink = stamp_digit(self.glyphs[which], round(self.size*rng.uniform(0.1, 0.4)), rng)
-            box = _free_place(ink.shape, boxes, self.size, rng)
-            if box is None: continue
-            _paint(canvas, ink, box, rng)
-            boxes.append(box); labels.append(self.digits[which])
-        if self.unlabelled: # the scene stays the same
-            boxes, labels = ([v for v, keep in zip(row, np.random.default_rng([self.seed, i]).random(len(row)) >= self.unlabelled) if keep] for row in (boxes, labels))
+        canvas, boxes, chosen = _paint_scene(rng, self.glyphs, self.size, self.max_digits)
+        seen = np.random.default_rng([self.seed, i]).random(len(boxes)) >= self.unlabelled
         image = torch.from_numpy(canvas.round().astype(np.uint8)).movedim(-1, 0)
-        return dict(image=tv_tensors.Image(image), boxes=as_boxes(boxes, image.shape[-2:]),
-                    labels=torch.as_tensor(np.array(labels, dtype=np.int64)), image_id=int(i))
+        return dict(image=tv_tensors.Image(image), boxes=as_boxes(boxes[seen], image.shape[-2:]),
+                    labels=torch.as_tensor(self.digits[chosen[seen]].astype(np.int64)),
+                    image_id=int(i))
 
 # %% ../nbs/01_digits.ipynb #2423088c
-def _write_split(out, split, scenes): # one folder of JPEGs and one JSON file
+def _annotations(scenes):
+    "COCO's rows for the boxes of all scenes; categories count from 1."
+    rows = []
+    for i, scene in enumerate(scenes):
+        for (x0, y0, x1, y1), label in zip(scene["boxes"].tolist(), scene["labels"].tolist()):
+            rows.append(dict(id=len(rows) + 1, image_id=i, category_id=label + 1, iscrowd=0,
+                             bbox=[x0, y0, x1 - x0, y1 - y0], area=(x1 - x0)*(y1 - y0)))
+    return rows
+
+# %% ../nbs/01_digits.ipynb #6b0d11c8
+def _write_split(out, split, scenes):
+    "One folder of JPEGs and one JSON file."
     (out/split).mkdir(parents=True)
-    images, annotations = [], []
+    images, painted = [], []
     for i, scene in enumerate(tqdm(scenes, desc=f"writing {split}", total=len(scenes))):
         name = f"{i:06d}.jpg"
         Image.fromarray(scene["image"].movedim(0, -1).numpy()).save(out/split/name, quality=95)
         images.append(dict(id=i, file_name=name, width=scenes.size, height=scenes.size))
-        for (x0, y0, x1, y1), label in zip(scene["boxes"].tolist(), scene["labels"].tolist()):
-            annotations.append(dict(id=len(annotations) + 1, image_id=i, category_id=label + 1, iscrowd=0,
-                                    bbox=[x0, y0, x1 - x0, y1 - y0], area=(x1 - x0)*(y1 - y0)))
+        painted.append(dict(boxes=scene["boxes"], labels=scene["labels"]))
     categories = [dict(id=k + 1, name=name) for k, name in enumerate(CLASS_NAMES)]
-    content = dict(info=dict(description=f"digits, {split}"), images=images, annotations=annotations, categories=categories)
+    content = dict(info=dict(description=f"digits, {split}"), images=images,
+                   annotations=_annotations(painted), categories=categories)
     (out/"annotations").mkdir(exist_ok=True)
-    (out/"annotations"/f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    file = out/"annotations"/f"instances_{split}.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
 
 # %% ../nbs/01_digits.ipynb #e41ef35b
 def write_digits(
@@ -160,7 +201,8 @@ def write_digits(
     "Write a COCO data set: JPEGs in `train/` and `val/`, JSON in `annotations/`."
     _at_least(1, train=train, val=val)
     lengths, folder = dict(train=train, val=val), Path(out)
-    splits = [DigitScenes(split, length, size, max_digits, seed) for split, length in lengths.items()]
+    splits = [DigitScenes(split, length, size, max_digits, seed)
+              for split, length in lengths.items()]
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{out} is a file; expected a folder to write to")
     if folder.is_dir() and any(folder.iterdir()):

@@ -9,6 +9,7 @@ __all__ = ['FORMATS', 'ONNX_NEEDS', 'LookOnce', 'ReadOne', 'read_greedily', 'exa
 # %% ../nbs/16_export.ipynb #92d71298
 import json
 import os
+import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,9 +167,9 @@ def export_model(
 def _export_as(model, out, suffix, write, load, batch, num_objects):
     "Both files of a format, compared with the model."
     modules, names = (LookOnce(model), ReadOne(model)), ("encoder", "step")
-    files, trial = ([out/f"{start}{name}.{suffix}" for name in names] for start in ("", "trial-"))
-    inputs = example_inputs(model.config, batch)
-    try:
+    files, inputs = [out/f"{name}.{suffix}" for name in names], example_inputs(model.config, batch)
+    with tempfile.TemporaryDirectory(".part", ".trial-", out) as aside: # nobody else's
+        trial = [Path(aside, file.name) for file in files]
         for module, given, file in zip(modules, inputs, trial): write(module.eval(), given, file)
         loaded, images = [load(file) for file in trial], inputs[0][0]
         ours, theirs = (read_greedily(*pair, images, model.config, num_objects)
@@ -177,6 +178,4 @@ def _export_as(model, out, suffix, write, load, batch, num_objects):
             first, right = theirs[0, :10].tolist(), ours[0, :10].tolist()
             raise RuntimeError(f"{suffix} reads other tokens than the model: {first} for {right}")
         for there, here in zip(trial, files): os.replace(there, here)
-    finally:
-        for file in trial: file.unlink(missing_ok=True)
     return files

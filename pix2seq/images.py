@@ -103,7 +103,7 @@ def _level(path):
     except Exception: return None # `read_image` will say why
 
 # %% ../nbs/04b_images.ipynb #b9dd2309
-NOT_IMAGES = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"} # programs, stubs, drawings
+NOT_IMAGES = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FPX", "MIC"} # programs and drawings
 MISSING = dict.fromkeys((".heic", ".heif", ".hif"), ("HEIC", "pip install pillow-heif")) | {
     ".avif": ("AVIF", "pip install -U pillow")} # what some Pillows cannot read
 

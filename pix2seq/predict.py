@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from .boxes import show_boxes
 from .detector import Detector
-from .evaluation import coco_results
+from .results import coco_results
+from .files import written_aside
 from .images import deep_levels, image_files, read_image
 from .model_config import Pix2SeqConfig
 
@@ -131,9 +132,7 @@ def save_picture(
     boxes, labels, scores = (objects[name][keep] for name in ("boxes", "labels", "scores"))
     show_boxes(image, boxes/step, labels, scores, class_names, ax=figure.add_subplot())
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, dpi=100, format="png")
-    os.replace(part, path)
+    with written_aside(path) as aside: figure.savefig(aside, dpi=100, format="png")
 
 # %% ../nbs/13b_predict.ipynb #8def64a5
 def picture_names(
@@ -171,19 +170,30 @@ def growing_results(
     folder:Path, # where
 ): # for `with`: a function that takes rows
     "Rows on disk: in `detections.jsonl` as they come, in `detections.json` when all is done."
-    lines, before, part = (folder/f"detections.{end}" for end in ("jsonl", "before.jsonl", "part"))
-    if lines.exists() and lines.stat().st_size: # what an interrupted run had read
-        os.replace(lines, before)
+    lines, before = folder/"detections.jsonl", folder/"detections.before.jsonl"
+    for file in (lines, before): _check_rows(file)
+    if lines.exists() and lines.stat().st_size: os.replace(lines, before) # of an interrupted run
+    lines.unlink(missing_ok=True)
     rows = []
     try:
-        with open(lines, "w", encoding="utf-8") as file: yield partial(_add_rows, rows, file)
+        with open(lines, "x", encoding="utf-8") as file: yield partial(_add_rows, rows, file)
     except BaseException:
         if rows: _say(f"what was read so far is in {lines}")
         else: lines.unlink()
         raise
-    part.write_text(json.dumps(rows), encoding="utf-8")
-    os.replace(part, folder/"detections.json")
+    with written_aside(folder/"detections.json") as aside:
+        aside.write_text(json.dumps(rows), encoding="utf-8")
     for done in (lines, before): done.unlink(missing_ok=True)
+
+def _check_rows(file):
+    "Raise `FileExistsError` for what no interrupted run has left."
+    if not os.path.lexists(file): return
+    begin = b'{"image_id"' # of each row; of the first, a kill may have left a part
+    if not file.is_symlink() and file.is_file():
+        with open(file, "rb") as rows:
+            if begin.startswith(rows.read(len(begin))): return
+    raise FileExistsError(f"{file} is not what an interrupted run leaves, and results would take "
+                          "its place: move it away")
 
 def _add_rows(rows, file, new):
     "Add rows to a list and to an open file, but for those whose class has no id; and give them."

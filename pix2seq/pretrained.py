@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from fastcore.basics import patch
 
-from .model import Pix2Seq, bundled_weights, is_hub_id
+from .model import Pix2Seq
+from .saved_weights import bundled_weights, is_hub_id
 from .official import OFFICIAL
 
 # %% ../nbs/11d_pretrained.ipynb #6f1f42f6

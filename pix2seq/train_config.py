@@ -25,6 +25,7 @@ class DataConfig:
     num_classes:int|None=None        # how many classes the data must have; any number by default
     train_scenes:int=1_000_000       # digits: how many different training scenes there are
     unlabelled:float=0.0             # digits: chance that a training digit is not annotated
+    skip_empty:bool=False            # leave out training images without objects, as published
     min_scale:float=1.0              # scale jitter from here …
     max_scale:float=1.0              # … to here
     flip:float=0.0                   # chance of a left-right flip
@@ -173,7 +174,7 @@ def _check_data(c):
         if not all(getattr(c, name) for name in needed):
             raise ValueError("train_images, train_json, val_images and val_json go together: give "
                              "all four, or the first two with val_share, or data alone")
-    for name in ("val_share", "by_name"):
+    for name in ("val_share", "by_name", "skip_empty"):
         if getattr(c, name) and not (c.data or c.train_json):
             raise ValueError(f"{name} has no effect on the embedded digits: give data or "
                              "train_json")

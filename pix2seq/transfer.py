@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .model import Pix2Seq, load_weights
+from .model import Pix2Seq
+from .saved_weights import load_weights
 from .model_config import Pix2SeqConfig
 from .names import same_name
 

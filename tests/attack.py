@@ -1,14 +1,35 @@
-"Damaged inputs by the thousand, each from a seed, and a table of what became of them."
-import collections, contextlib, copy, io, json, random, signal, sys, tempfile, warnings
+"""Damaged inputs by the thousand, each from a seed, and a table of how each kind ended.
+
+`python tests/attack.py` tries all, `python tests/attack.py 500` so many in all, and
+`python tests/attack.py 'results files' 17` one again, with its traceback. Every input is tried in a
+child process: one that dies by a signal or never answers is counted, and a new child continues."""
+import collections
+import contextlib
+import os
+import pkgutil
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+import attack_files
+import attack_models
 
 RIGHT, SENTENCE = 'right', 'one sentence'  # the two outcomes that are no failure
-SECONDS = 20  # after which an input is said to hang
+FAILURES = 'traceback', 'hang', 'signal', 'memory', 'silent', 'refused', 'lost'
+SECONDS = 60  # after which an input is said to hang; its child is killed after twice as many
+MEMORY = 2**30  # bytes that an input may take; an allocation of four times as many fails
+PROMISED = ValueError, OSError, FileNotFoundError, FileExistsError, ConnectionError
 
 
+# One input
 class Hang(BaseException):
     "Raised by the alarm; no `except Exception` of the library can take it."
 
@@ -28,192 +49,187 @@ def alarm(seconds:float):
         signal.signal(signal.SIGALRM, before)
 
 
-def is_sentence(error:BaseException) -> bool:
-    "An error of the kinds that are promised, in one line that is not empty."
-    lines = str(error).strip().splitlines()
-    return isinstance(error, (ValueError, OSError)) and len(lines) == 1
+def is_sentence(error:BaseException, name:str='') -> bool:
+    "An error of the types that are promised, in one printable line that names the file."
+    sentence = str(error).strip()
+    if type(error) not in PROMISED or sentence.startswith('[Errno'): return False
+    return sentence.isprintable() and 0 < len(sentence) < 1000 and name in sentence
 
 
-def outcome(call, right=lambda result: True, seconds:float=SECONDS) -> str:
-    "What a call ends in; `silent` is a result that `right` refuses."
+def no_memory(error:BaseException|None) -> bool:
+    "Did an allocation fail, here or in what led to this error?"
+    while error is not None:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error): return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def outcome(
+    call, # reads the input
+    right=lambda result: True, # is the result as it should be?
+    name:str='', # of a file, which a sentence must give
+    whole:bool=False, # nothing is damaged, so that no sentence is in place
+    seconds:float=SECONDS,
+) -> str: # one of the columns of the table; a traceback with the type of its error
+    "How a call ends; `silent` is a result that is not right, `refused` a sentence out of place."
     try:
         with alarm(seconds), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             return RIGHT if right(call()) else 'silent'
     except Hang: return 'hang'
     except Exception as error:
-        return SENTENCE if is_sentence(error) else f'traceback: {type(error).__name__}'
+        if no_memory(error): return 'memory'
+        if not is_sentence(error, name): return f'traceback: {type(error).__name__}'
+        return 'refused' if whole else SENTENCE
+
+
+def contents(folder:Path) -> dict[str,bytes]:
+    "Every file below a folder, and what it holds."
+    files = (path for path in folder.rglob('*') if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def status(name:str) -> int:
+    "A number of bytes that Linux keeps about this process."
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1])*1024 for line in lines if line.startswith(name + ':'))
+
+
+def attempt(attack, seed:int, folder:Path) -> str:
+    "How one input ends, what it took and what it left behind included."
+    folder.mkdir(exist_ok=True)
+    (folder/'thesis.txt').write_text('all of it')
+    case, before = attack(seed, folder), contents(folder)
+    Path('/proc/self/clear_refs').write_text('5')  # the peak begins here
+    held = status('VmHWM')
+    ended = outcome(**case)
+    if status('VmHWM') - held > MEMORY: return 'memory'
+    if contents(folder) == before: return ended
+    shutil.rmtree(folder)
+    return 'lost'
+
+
+# Children
+def work(place:Path) -> None:
+    "Answer every line `function seed` with how that input ended, until there are no more."
+    import resource  # where there is /proc
+    replies = os.fdopen(os.dup(1), 'w', buffering=1)
+    os.dup2(2, 1)  # what libraries print is no reply
+    limit = status('VmSize') + 4*MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    print('ready', file=replies)
+    for line in sys.stdin:
+        function, seed = line.split()
+        folder = place/function.replace(':', '-')
+        print(attempt(pkgutil.resolve_name(function), int(seed), folder), file=replies)
+
+
+class Child:
+    "A process that tries inputs; after its death there is another."
+    def __init__(self, place:Path, patience:float):
+        self.place, self.patience = place, patience
+        self.start()
+
+    def start(self) -> None:
+        "A process with a folder of its own, once it has imported all."
+        folder = Path(tempfile.mkdtemp(dir=self.place))
+        root, here = Path(__file__).parent.parent, Path(__file__).parent
+        paths = f'{root}{os.pathsep}{here}'
+        with (folder/'errors').open('w') as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, '--child', folder], text=True, bufsize=1, stderr=errors,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=paths))
+        self.folder, ready = folder, self.process.stdout.readline()
+        if not ready: raise RuntimeError((folder/'errors').read_text())
+
+    def ask(self, function:str, seed:int) -> str:
+        "How an input ends."
+        print(function, seed, file=self.process.stdin)
+        answers = select.select([self.process.stdout], [], [], self.patience)[0]
+        reply = self.process.stdout.readline() if answers else ''
+        if reply: return reply.strip()
+        if not answers: self.process.kill()
+        if self.process.wait() > 0: raise RuntimeError((self.folder/'errors').read_text())
+        self.start()
+        return 'signal' if answers else 'hang'
+
+    def end(self) -> None:
+        "Let the process go."
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# All inputs
+ATTACKS = {  # what is tried, and how many inputs of 1,000
+    'images': (attack_files.image, 280),
+    'annotation files': (attack_files.annotations, 180),
+    'results files': (attack_files.results, 120),
+    'fields of a config, ResNet': (attack_models.resnet_config, 86),
+    'fields of a config, ViT': (attack_models.vit_config, 86),
+    'weights': (attack_models.weights, 40),
+    'tables of variables': (attack_models.table, 104),
+    'tables of variables, checksums right': (attack_models.lying_table, 104),
+}
 
 
 class Table:
     "Counts of inputs by kind and outcome, and the seeds of the failures."
-    def __init__(self):
-        self.counts, self.failures = collections.defaultdict(collections.Counter), []
+    def __init__(self): self.counts, self.failures = {}, []
 
     def add(self, kind:str, seed:int, ended:str) -> None:
         "Count one input."
-        self.counts[kind][ended] += 1
-        if ended not in (RIGHT, SENTENCE): self.failures.append((kind, seed, ended))
+        column = ended.split(':')[0]
+        self.counts.setdefault(kind, collections.Counter())[column] += 1
+        if column in FAILURES: self.failures.append((kind, seed, ended))
 
     def __str__(self) -> str:
-        rows = ['| inputs | number | right | one sentence | failures |', '|---|---|---|---|---|']
-        for kind, ends in self.counts.items():
-            total = sum(ends.values())
-            bad = total - ends[RIGHT] - ends[SENTENCE]
-            rows.append(f'| {kind} | {total:,} | {ends[RIGHT]:,} | {ends[SENTENCE]:,} | {bad:,} |')
-        return '\n'.join(rows)
+        columns = RIGHT, SENTENCE, *FAILURES
+        rows = [('inputs', 'number', *columns), ['---'] + ['---:']*(len(columns) + 1)]
+        every = sum(self.counts.values(), collections.Counter())
+        for kind, ends in [*self.counts.items(), ('all', every)]:
+            rows.append((kind, f'{ends.total():,}', *(f'{ends[name]:,}' for name in columns)))
+        return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 
-# Damage
-def cut(data:bytes, rng:random.Random) -> bytes:
-    "The first part of a file."
-    return data[:rng.randrange(len(data))]
-
-
-def flip(data:bytes, rng:random.Random) -> bytes:
-    "A few bits turned over, half of the time in the header."
-    data = bytearray(data)
-    reach = len(data) if rng.random() < .5 else min(64, len(data))
-    for _ in range(rng.choice((1, 4, 16))): data[rng.randrange(reach)] ^= 1 << rng.randrange(8)
-    return bytes(data)
-
-
-def splice(data:bytes, rng:random.Random) -> bytes:
-    "A piece of the file written over another place."
-    start, place = rng.randrange(len(data)), rng.randrange(len(data))
-    piece = data[start:start + rng.choice((4, 16, 256))]
-    return data[:place] + piece + data[place + len(piece):]
-
-
-# Images
-MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV', 'I', 'F', 'I;16')
-SIZES = ((1, 1), (1, 50), (50, 1), (17, 23), (64, 48))
-
-
-def written(seed:int) -> bytes:
-    "An image of one of the modes, sizes and formats that Pillow writes."
-    rng = random.Random(seed)
-    Image.init()
-    noise = np.random.default_rng(seed).integers(0, 255, (48, 64, 3), np.uint8)
-    while True:
-        file, mode = io.BytesIO(), rng.choice(MODES)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')
-                image = Image.fromarray(noise).resize(rng.choice(SIZES))
-                image = (image.convert('L') if mode == 'I;16' else image).convert(mode)
-                image.save(file, rng.choice([k for k in sorted(Image.SAVE) if k != 'PDF']))
-        except Exception: continue  # this format does not know that mode
-        if file.tell(): return file.getvalue()
-
-
-def attack_image(seed:int, folder:Path) -> str:
-    "The outcome of reading one damaged image."
-    from pix2seq.images import read_image
-    rng, path = random.Random(seed), folder/'image.jpg'
-    data = written(seed)
-    path.write_bytes(rng.choice((lambda data, rng: data, cut, flip, splice))(data, rng))
-    return outcome(lambda: read_image(path), lambda image: image.ndim == 3 and len(image) == 3)
-
-
-# Annotations
-ODD = (None, True, -1, 0, 1.5, 2**40, 10**30, float('nan'), float('inf'), '', 'x', 'é\ud800', '\0',
-       [], [1], {}, {'id': 1}, [[[[]]]])
-
-
-def document() -> dict:
-    "Four images with two boxes each, of three classes."
-    images = [dict(id=i, file_name=f'{i}.png', width=20, height=16) for i in range(1, 5)]
-    annotations = [dict(id=i, image_id=i//2 + 1, category_id=i % 3 + 1, bbox=[1, 2, 5 + i, 6],
-                        area=30, iscrowd=0) for i in range(8)]
-    categories = [dict(id=i, name=name) for i, name in enumerate('abc', 1)]
-    return dict(images=images, annotations=annotations, categories=categories)
-
-
-def places(value, at=()):
-    "Every place of a nested value, as a path of keys."
-    inside = value.items() if isinstance(value, dict) else (
-        enumerate(value) if isinstance(value, list) else ())
-    for key, below in inside:
-        yield (*at, key)
-        yield from places(below, (*at, key))
-
-
-def damaged(value, rng:random.Random):
-    "A copy of which one place is deleted, changed, doubled or nested."
-    value = copy.deepcopy(value)
-    *above, key = rng.choice([*places(value)])
-    parent = value
-    for step in above: parent = parent[step]
-    how = rng.randrange(4)
-    if how == 0: del parent[key]
-    elif how == 1: parent[key] = rng.choice(ODD)
-    elif how == 2 and isinstance(parent, list): parent.append(copy.deepcopy(parent[key]))
-    else: parent[key] = [parent[key]]
-    return value
-
-
-def damaged_text(value, rng:random.Random) -> bytes:
-    "JSON of a damaged value; one in three is also damaged as bytes."
-    data = json.dumps(damaged(value, rng)).encode()
-    return rng.choice((cut, flip, splice))(data, rng) if rng.random() < .33 else data
-
-
-def attack_annotations(seed:int, folder:Path) -> str:
-    "The outcome of opening one damaged annotation file and reading its samples."
-    from pix2seq.data import CocoDataset
-    for i in range(1, 5):
-        if not (folder/f'{i}.png').exists(): Image.new('RGB', (20, 16)).save(folder/f'{i}.png')
-    path = folder/'annotations.json'
-    path.write_bytes(damaged_text(document(), random.Random(seed)))
-    def read():
-        with contextlib.redirect_stdout(io.StringIO()):
-            dataset = CocoDataset(folder, path)
-            return [dataset[i] for i in range(len(dataset))]
-    return outcome(read, sound)
-
-
-def sound(samples:list) -> bool:
-    "Every box lies inside its image and has a label."
-    for sample in samples:
-        boxes, (height, width) = sample['boxes'], sample['image'].shape[-2:]
-        if len(boxes) != len(sample['labels']) or (sample['labels'] < 0).any(): return False
-        if (boxes < 0).any() or (boxes[:, [0, 2]] > width).any(): return False
-        if (boxes[:, [1, 3]] > height).any(): return False
-    return True
-
-
-def attack_results(seed:int, folder:Path) -> str:
-    "The outcome of loading one damaged results file of a sound data set."
-    from pix2seq.data import CocoDataset
-    from pix2seq.evaluation import load_results
-    for i in range(1, 5):
-        if not (folder/f'{i}.png').exists(): Image.new('RGB', (20, 16)).save(folder/f'{i}.png')
-    truth, path = folder/'annotations.json', folder/'results.json'
-    if not truth.exists(): truth.write_text(json.dumps(document()))
-    rows = [dict(image_id=i % 4 + 1, category_id=i % 3 + 1, bbox=[1, 2, 3, 4], score=.1*i)
-            for i in range(6)]
-    path.write_bytes(damaged_text(rows, random.Random(seed)))
-    return outcome(lambda: load_results(path, CocoDataset(folder, truth)))
-
-
-ATTACKS = {'images': attack_image, 'annotation files': attack_annotations,
-           'results files': attack_results}
-
-
-def run(number:int, attacks:dict=ATTACKS, first:int=0) -> Table:
-    "So many inputs of each kind, each with its seed."
-    table = Table()
-    with tempfile.TemporaryDirectory() as place:
-        for kind, attack in attacks.items():
-            folder = Path(place)/kind.replace(' ', '-')
-            folder.mkdir()
-            for seed in range(first, first + number): table.add(kind, seed, attack(seed, folder))
+def run(number:int, attacks:dict=ATTACKS, children:int=2, patience:float=2*SECONDS) -> Table:
+    "So many inputs in all, shared among the kinds."
+    table, turn = Table(), threading.Lock()
+    for kind in attacks: table.counts[kind] = collections.Counter()
+    names = {kind: f'{function.__module__}:{function.__name__}'
+             for kind, (function, _) in attacks.items()}
+    total = sum(share for _, share in attacks.values())
+    inputs = iter([(kind, seed) for kind, (_, share) in attacks.items()
+                   for seed in range(-(-number*share//total))])
+    def serve(place):
+        child = Child(place, patience)
+        while True:
+            with turn: kind, seed = next(inputs, (None, None))
+            if kind is None: return child.end()
+            ended = child.ask(names[kind], seed)
+            with turn: table.add(kind, seed, ended)
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(children) as pool:
+        for served in [pool.submit(serve, Path(place)) for _ in range(children)]: served.result()
     return table
 
 
-if __name__ == '__main__':
-    table = run(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
-    print(table)
+def once_more(kind:str, seed:int) -> None:
+    "One input again; an error is not caught."
+    with tempfile.TemporaryDirectory() as place:
+        case = ATTACKS[kind][0](seed, Path(place))
+        result = case['call']()
+        print('right' if case.get('right', lambda result: True)(result) else 'silent', result)
+
+
+def main(*words:str) -> int: # failures
+    "The command; see the docstring of the module."
+    if words[:1] == ('--child',): return work(Path(words[1])) or 0
+    if len(words) == 2: return once_more(words[0], int(words[1])) or 0
+    begin = time.monotonic()
+    table = run(int(words[0]) if words else 20_000)
+    print(table, f'\n{time.monotonic() - begin:.0f} s')
     for failure in table.failures[:40]: print(*failure)
-    sys.exit(bool(table.failures))
+    return len(table.failures)
+
+
+if __name__ == '__main__': sys.exit(bool(main(*sys.argv[1:])))

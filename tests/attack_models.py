@@ -1,19 +1,27 @@
-"""Models, checkpoints and tables by strangers: each case is a name and a function that writes it.
+"""Models, checkpoints and tables of variables by strangers.
 
-A case is tried by `pix2seq`'s own door, so that what is refused is refused as a user sees it."""
+What is tried is what a user calls, so that it is refused as a user sees it. The functions at the
+end write the input of a seed, and give the arguments of `attack.outcome`."""
 import json
 import random
 import shutil
 import struct
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
-from published import SMALL
+from published import SMALL, write_published
 from safetensors.torch import load_file, save_file
 
-from pix2seq.model import Pix2Seq, bundled_weights
+from pix2seq import official
+from pix2seq.detector import Detector
+from pix2seq.digits import DigitScenes
+from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
+from pix2seq.official import TensorFlowCheckpoint, read_index
+from pix2seq.saved_weights import bundled_weights
 
 SOURCE = bundled_weights()["digits"]
 GONE = object()  # a field that is taken out
@@ -99,7 +107,9 @@ def _header(change):
 
 def _entry(field, *values):
     "A change of a field in a header's entry."
-    def change(header, name, rng): header[name][field] = rng.choice(values)
+    def change(header, name, rng):
+        entry = header[name]
+        entry[field] = rng.choice([value for value in values if value != entry[field]])
     return _header(change)
 
 def _cut(folder, rng):
@@ -170,3 +180,97 @@ def damaged(data:bytes, rng:random.Random) -> bytes:
         at = rng.randrange(len(data))
         data[at:at] = data[at:at + rng.randrange(1, 200)]
     return bytes(data)
+
+
+# Inputs by seed
+@cache
+def scene() -> torch.Tensor:
+    "An image with digits."
+    return DigitScenes("val")[1]["image"]
+
+
+def detect(folder:Path) -> list[dict]: # found objects
+    "What a user does with a model: everything up to the boxes of an image."
+    return Detector.from_pretrained(folder, "cpu")(scene())
+
+
+@cache
+def ordered_changes(source:Path) -> list[tuple]:
+    "The changes of a config, mixed, so that some of them are of all fields."
+    changes = config_changes(source)
+    random.Random(0).shuffle(changes)
+    return changes
+
+
+def changed_config(seed:int, folder:Path, source:Path) -> dict:
+    "A saved model with one field changed; one that is gone must not become a default."
+    model = folder/"model"
+    if not model.exists(): write_model(model, source)
+    changes = ordered_changes(source)
+    _, field, value = changes[seed % len(changes)]
+    change_config(model, field, value, source)
+    own = json.loads((source/"config.json").read_text()).get(field, GONE)
+    def right(found):
+        kept = value is not GONE or field == "levels" # older files lack that
+        return kept and all(torch.isfinite(one[key]).all() for one in found
+                            for key in ("boxes", "scores"))
+    same = GONE not in (own, value) and json.dumps(own) == json.dumps(value)
+    return dict(call=lambda: detect(model), right=right, name=str(model), whole=same)
+
+
+def resnet_config(seed:int, folder:Path) -> dict:
+    "A field of the bundled model."
+    return changed_config(seed, folder, SOURCE)
+
+
+def vit_config(seed:int, folder:Path) -> dict:
+    "A field of a model of the other backbone."
+    source = folder.with_name("vit")
+    if not source.exists(): write_patches(source)
+    return changed_config(seed, folder, source)
+
+
+def weights(seed:int, folder:Path) -> dict:
+    "A saved model with other weights."
+    model, kinds = folder/"model", WEIGHTS | HARMLESS | EITHER
+    if not model.exists(): write_model(model)
+    kind = [*kinds][seed % len(kinds)]
+    kinds[kind](model, random.Random(seed))
+    def right(read):
+        return kind not in WEIGHTS and all(torch.isfinite(p).all() for p in read.parameters())
+    return dict(call=lambda: Pix2Seq.from_pretrained(model), right=right,
+                name=str(model/"model.safetensors"), whole=kind in HARMLESS)
+
+
+def _table(seed:int, folder:Path) -> tuple[Path,Path]: # the damaged file, and a whole one
+    "A published checkpoint with a damaged table of variables."
+    source, copied = folder.with_name("published"), folder/"tf"
+    if not source.exists(): write_published(source)
+    if not copied.exists(): shutil.copytree(source, copied)
+    file, whole = copied/"ckpt-1.index", source/"ckpt-1.index"
+    file.write_bytes(damaged(whole.read_bytes(), random.Random(seed)))
+    return file, whole
+
+
+def table(seed:int, folder:Path) -> dict:
+    "With checksums as they were: what is read is what was written."
+    file, whole = _table(seed, folder)
+    return dict(call=lambda: read_index(file), name=str(file),
+                right=lambda read: read == read_index(whole))
+
+
+class _Right(int):
+    "A checksum that agrees with every other."
+    def __ne__(self, other): return False
+
+
+def lying_table(seed:int, folder:Path) -> dict:
+    "With every checksum right: what is read lies inside its files."
+    file, _ = _table(seed, folder)
+    def read():
+        with patch.object(official, "_masked", _Right): return TensorFlowCheckpoint(file)
+    def right(read):
+        return all(min(entry.offset, entry.size, *entry.shape, 0) >= 0
+                   and entry.offset + entry.size <= read.shards[entry.shard].stat().st_size
+                   for entry in read.entries.values())
+    return dict(call=read, name=str(file.with_suffix("")), right=right)

@@ -17,7 +17,10 @@ from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.train_config import TrainConfig, check_config, check_given
-from pix2seq.training import Trainer, build, is_whole, read_metrics
+from pix2seq.checkpoint import is_whole
+from pix2seq.run_setup import build
+from pix2seq.training import Trainer
+from pix2seq.watching import read_metrics
 from pix2seq.transfer import other_classes
 
 TINY = dict(backbone='vit', patch_size=16, encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2,
@@ -424,7 +427,7 @@ def test_two_processes_in_one_folder(tmp_path):
     "A job that was queued twice: the second is refused, and the first ends as if alone."
     config = TrainConfig(data=write_data(tmp_path/'d'), out=str(tmp_path/'run'), **SHORT)
     first = Trainer(config)
-    second = ('import sys, pathlib, pix2seq.training as t\n'
+    second = ('import sys, pathlib, pix2seq.run_folder as t\n'
               't.lock_folder(pathlib.Path(sys.argv[1]), .2)')
     command = [sys.executable, '-c', second, config.out]
     env = os.environ | dict(PYTHONPATH=str(Path(__file__).parent.parent))
@@ -451,7 +454,7 @@ def deepen(root:str, split:str, factor:int) -> None:
 
 
 def test_scale_of_deep_images_is_kept(tmp_path):
-    "Images of 12 bits in training; darker ones in validation and prediction are read on that scale."
+    "Images of 12 bits in training; darker ones in validation and prediction share that scale."
     data = write_data(tmp_path/'d')
     deepen(data, 'train', 16)
     deepen(data, 'val', 2)

@@ -147,7 +147,8 @@ def test_crowds_as_words(root):
 
 
 @pytest.mark.parametrize("edit, message", [
-    (each("images", id=lambda r: r["id"] if r["id"] < 3 else "x"), "has the image id 'x'; .* whole"),
+    (each("images", id=lambda r: r["id"] if r["id"] < 3 else "x"),
+     "has the image id 'x'; .* whole"),
     (each("images", id=lambda r: r["id"] + 2**64), f"has the image id {2**64 + 1}"),
     (each("images", id=lambda r: r["id"] + 0.5), "has the image id 1.5"),
     (each("annotations", image_id="01"), "of image '01', which is not listed"),

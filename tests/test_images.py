@@ -1,5 +1,15 @@
 "Images as people have them: small ones made here, each with its right pixels or its one sentence."
-import functools, http.server, io, json, os, struct, subprocess, sys, threading, warnings, zlib
+import functools
+import http.server
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -397,7 +407,8 @@ def test_images_are_never_overwritten(detector, tmp_path):
 def test_a_killed_run_keeps_what_it_read(detector, tmp_path, monkeypatch, capsys):
     for i in range(4): save(tmp_path/'in'/f'{i}.png', SCENES[i])
     first, _ = predict(detector, [tmp_path/'in'], tmp_path/'out')
-    def torn(path, *args, calls=[]):
+    calls = []
+    def torn(path, *args):
         calls.append(path)
         if len(calls) == 3: raise KeyboardInterrupt
     with monkeypatch.context() as patch:

@@ -1,8 +1,14 @@
-"""Notebooks with sliders, in a real JupyterLab in headless Chromium: they run without an error, and the sliders answer.
+"""Notebooks with sliders, in a real JupyterLab in headless Chromium.
 
+They run without an error, and the sliders answer.
 Set `PIX2SEQ_SCREENSHOTS` to a folder to keep a picture of each notebook after its slider moved.
 """
-import json, os, socket, subprocess, sys, time
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns, which
 from urllib.request import urlopen
@@ -16,15 +22,35 @@ CHROMIUM = next(filter(None, map(which, ['chromium', 'chromium-browser', 'google
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')
 
 ROOT = Path(__file__).parent.parent
-SERVER_OPTIONS = ['--no-browser', '--allow-root', '--ServerApp.ip=127.0.0.1', '--IdentityProvider.token=', '--ServerApp.password=',
-    '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=None', '--LabApp.extension_manager=readonly',
-    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
-BROWSER_OPTIONS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync']
+SERVER_OPTIONS = [
+    '--no-browser',
+    '--allow-root',
+    '--ServerApp.ip=127.0.0.1',
+    '--IdentityProvider.token=',
+    '--ServerApp.password=',
+    '--LabApp.expose_app_in_browser=True',
+    '--LabApp.news_url=None',
+    '--LabApp.extension_manager=readonly',
+    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
+]
+BROWSER_OPTIONS = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+]
 
 SETTINGS = {
-    '@jupyterlab/notebook-extension:tracker': {'windowingMode': 'none'},       # or cells out of sight have no widgets
-    '@jupyterlab/apputils-extension:notification': {'fetchNews': 'false', 'checkForUpdates': False}}
+    # or cells out of sight have no widgets
+    '@jupyterlab/notebook-extension:tracker': {'windowingMode': 'none'},
+    '@jupyterlab/apputils-extension:notification': {
+        'fetchNews': 'false',
+        'checkForUpdates': False,
+    },
+}
 
 RUN_ALL = """async () => {
     const panel = window.jupyterapp.shell.currentWidget
@@ -33,6 +59,10 @@ RUN_ALL = """async () => {
     await panel.sessionContext.session.kernel.info
     await window.jupyterapp.commands.execute('notebook:run-all-cells')
     return [...panel.content.model.cells].filter(c => c.type == 'code').map(c => c.toJSON())
+}"""
+IDLE = """() => {
+    const panel = window.jupyterapp.shell.currentWidget
+    return panel.sessionContext.session.kernel.status == 'idle'
 }"""
 
 
@@ -47,29 +77,50 @@ def empty_skipped_cells(path:Path):
     path.write_text(json.dumps(nb))
 
 
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    "The address of a JupyterLab on a copy of the project, with settings of its own."
-    home = tmp_path_factory.mktemp('jupyter')
-    for folder in ('nbs', 'pix2seq'): copytree(ROOT/folder, home/folder, ignore=ignore_patterns('.*', '__pycache__'))
+def copy_project(home:Path):
+    "Copy what the notebooks need, without what they skip."
+    for folder in ('nbs', 'pix2seq'):
+        copytree(ROOT/folder, home/folder, ignore=ignore_patterns('.*', '__pycache__'))
     copy(ROOT/'settings.ini', home)
     for path in (home/'nbs').glob('[0-9]*.ipynb'): empty_skipped_cells(path)
     (home/'settings').mkdir()
     (home/'settings/overrides.json').write_text(json.dumps(SETTINGS))
-    env = {'OMP_NUM_THREADS': '1', **os.environ, 'PYTHONPATH': str(home), 'IPYTHONDIR': str(home/'ipython'),
-           **{f'JUPYTER_{name}_DIR': str(home/name.lower()) for name in ('CONFIG', 'DATA', 'RUNTIME')}}
+
+
+def start_server(home:Path, port:int) -> subprocess.Popen:
+    "Start JupyterLab on a copy of the project, with all its settings in there."
+    folders = {f'JUPYTER_{name}_DIR': str(home/name.lower())
+               for name in ('CONFIG', 'DATA', 'RUNTIME')}
+    env = {'OMP_NUM_THREADS': '1', **os.environ, **folders,
+           'PYTHONPATH': str(home), 'IPYTHONDIR': str(home/'ipython')}
+    places = [f'--ServerApp.port={port}', f'--ServerApp.root_dir={home}/nbs',
+              f'--LabApp.app_settings_dir={home}/settings',
+              f'--LabApp.workspaces_dir={home}/workspaces']
+    command = [sys.executable, '-m', 'jupyterlab', *SERVER_OPTIONS, *places]
+    with open(home/'log', 'w') as log:
+        return subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log)
+
+
+def answers(url:str) -> bool:
+    "Whether the server is up."
+    try: urlopen(f'{url}/api', timeout=5).close()
+    except OSError: return False
+    return True
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "The address of a JupyterLab on a copy of the project, with settings of its own."
+    home = tmp_path_factory.mktemp('jupyter')
+    copy_project(home)
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    command = [sys.executable, '-m', 'jupyterlab', *SERVER_OPTIONS, f'--ServerApp.port={port}', f'--ServerApp.root_dir={home}/nbs',
-               f'--LabApp.app_settings_dir={home}/settings', f'--LabApp.workspaces_dir={home}/workspaces']
-    with open(home/'log', 'w') as log: server = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log)
-    url = f'http://127.0.0.1:{port}'
+    server, url = start_server(home, port), f'http://127.0.0.1:{port}'
     try:
         for _ in range(120):
-            try: urlopen(f'{url}/api', timeout=5).close()
-            except OSError: time.sleep(.5)
-            else: break
+            if answers(url): break
+            time.sleep(.5)
         else: pytest.fail((home/'log').read_text())
         yield url
     finally:
@@ -110,8 +161,9 @@ def test_sliders(lab, browser, name):
     slider = page.locator('.widget-slider:has(.noUi-handle)').first
     slider.scroll_into_view_if_needed()
     move(page, slider)
-    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'")
+    page.wait_for_function(IDLE)
     stderr = page.locator('.jupyter-widgets [data-mime-type="application/vnd.jupyter.stderr"]')
     assert stderr.filter(has_text='Traceback').count() == 0    # raised by what the slider calls
-    if folder := os.environ.get('PIX2SEQ_SCREENSHOTS'): page.screenshot(path=Path(folder)/f'{name}.png')
+    if folder := os.environ.get('PIX2SEQ_SCREENSHOTS'):
+        page.screenshot(path=Path(folder)/f'{name}.png')
     page.close()

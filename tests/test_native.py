@@ -1,9 +1,10 @@
-"""The step in C++ under sanitizers, its cache in hostile hands, and CUDA graphs on a CPU.
+"""The step in C++ under sanitizers, its cache under attack, and CUDA graphs on a CPU.
 
 `pytest -m attack tests/test_native.py -s` runs the long form and prints how many calls it made."""
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -30,10 +31,11 @@ from pix2seq.step import PlainLinear, set_aside
 TINY = dict(DIM=8, HEADS=2, WIDE=8, EPS="1e-6f", Weight="float")
 SANITIZERS = "address,undefined,float-cast-overflow"
 DRIVER = Path(__file__).with_name("native_driver.cpp")
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+ROOT = Path(__file__).parent.parent
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 def builds(text:str, *options:str, file:str|Path=os.devnull) -> bool:
-    "Whether this machine's compiler makes something of a text."
+    "Whether this machine's compiler accepts a text."
     command = "g++", *native.OPTIONS, *options, "-o", str(file), "-"
     try: done = subprocess.run(command, input=text, text=True, capture_output=True)
     except OSError: return False
@@ -51,10 +53,10 @@ needs_sanitizer = pytest.mark.skipif(not SANITIZED, reason="no g++ with sanitize
 def clean_calls(folder:Path, shape:tuple, weight:str, seed:int, calls:int) -> int:
     "Build the step and its driver with sanitizers, make the calls; how many were clean."
     names = dict(zip(("DIM", "HEADS", "WIDE"), shape), EPS="1e-6f", Weight=weight)
-    defined = (f"-D{name}={value}" for name, value in names.items())
-    checks = f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-g1"
-    source, driver = native.SOURCE + DRIVER.read_text(encoding="utf-8"), folder/"driver"
-    assert builds(source, *checks, *defined, file=driver)
+    options = [f"-D{name}={value}" for name, value in names.items()]
+    options += f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all", "-g1"
+    text, driver = DRIVER.read_text(encoding="utf-8"), folder/"driver"
+    assert builds(text, *options, f"-I{native.SOURCE.parent}", file=driver)
     done = subprocess.run([driver, str(seed), str(calls)], capture_output=True, text=True,
                           env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"), timeout=500)
     assert done.returncode == 0, done.stderr[:3000]
@@ -75,6 +77,64 @@ def test_many_sanitized_calls(tmp_path):
     clean = sum(clean_calls(tmp_path, *kind, seed=i, calls=1300) for i, kind in enumerate(kinds))
     print(f"\n{clean} calls of step and head under sanitizers, all clean")
     assert clean >= 20_000
+
+
+# The source
+
+REGION = "// region: "
+
+
+def regions(text:str) -> dict[str,str]:
+    "The parts of the source by name."
+    parts = (part.split("\n", 1) for part in text.split(REGION)[1:])
+    return {name: code.rstrip() for name, code in parts}
+
+
+def test_the_chapter_shows_the_file():
+    chapters = [path.read_text(encoding="utf-8") for path in (ROOT/"nbs").glob("*.ipynb")]
+    chapter = next(text for text in chapters if "#| default_exp native" in text)
+    outputs = sum((cell.get("outputs", []) for cell in json.loads(chapter)["cells"]), [])
+    texts = ["".join(output.get("data", {}).get("text/markdown", "")) for output in outputs]
+    shown = [text.removeprefix("```cpp\n").removesuffix("\n```") for text in texts if text]
+    assert shown == list(regions(native.SOURCE.read_text(encoding="utf-8")).values())
+
+
+def test_an_editor_can_read_the_source_alone():
+    text = native.SOURCE.read_text(encoding="utf-8")
+    assert max(map(len, text.splitlines())) <= 100
+    assert not HERE or builds(text, "-fsyntax-only")
+
+
+@needs_compiler
+def test_an_error_names_the_file_and_the_line(cache, tmp_path, monkeypatch):
+    lines = native.SOURCE.read_text(encoding="utf-8").splitlines()
+    number = next(i for i, line in enumerate(lines) if "float mean = 0" in line)
+    lines[number] += " oops;"
+    file = tmp_path/'an "odd" folder'/"step.cpp"
+    file.parent.mkdir()
+    file.write_text("\n".join(lines))
+    monkeypatch.setattr(native, "SOURCE", file)
+    with pytest.raises(RuntimeError, match="cannot compile for this machine") as error: start()
+    assert f"{file}:{number + 1}:" in str(error.value)
+
+
+def test_a_missing_source_is_a_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "SOURCE", tmp_path/"step.cpp")
+    with pytest.raises(RuntimeError, match="step.cpp cannot be read: No such file"): start()
+
+
+@needs_compiler
+def test_another_text_or_other_options_are_compiled_again(cache, tmp_path, monkeypatch):
+    start()
+    (tmp_path/"step.cpp").write_bytes(native.SOURCE.read_bytes() + b"// changed")
+    with monkeypatch.context() as changed:
+        changed.setattr(native, "SOURCE", tmp_path/"step.cpp")
+        start()
+    assert len(list(cache.glob("*.so"))) == 2
+    monkeypatch.setattr(native, "OPTIONS", ("-O2", *native.OPTIONS[1:]))
+    start()
+    assert len(list(cache.glob("*.so"))) == 3
+    assert works(start()[0]) and len(list(cache.glob("*.so"))) == 3
 
 
 # Small products
@@ -124,23 +184,24 @@ def test_what_does_not_fit_is_refused():
 # The cache
 
 @functools.cache
-def compiled(*command, compile=native._compiled): # once for all tests, which ask for little else
-    "What a compiler makes of the source."
-    return compile(command)
+def compiled(source, *command, compile=native._compile_library):
+    "What a compiler makes of the source: once for all tests, most of which ask for the same."
+    return compile(command, source)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     "An empty cache of this test's own."
     monkeypatch.setenv("PIX2SEQ_CACHE", str(tmp_path/"cache"))
-    monkeypatch.setattr(native, "_compiled", lambda command: compiled(*command))
+    monkeypatch.setattr(native, "_compile_library",
+                        lambda command, source: compiled(source, *command))
     yield tmp_path/"cache"/"native"
-    native._made.cache_clear()
+    native._library_or_reason.cache_clear()
 
 
 def start() -> tuple:
     "Ask for a library as a new process does: it, and the warnings."
-    native._made.cache_clear()
+    native._library_or_reason.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         library = native.native_library(**TINY)
@@ -226,7 +287,7 @@ def test_a_link_to_another_folder_is_not_followed(cache, tmp_path):
 
 
 @needs_compiler
-@pytest.mark.skipif(not ROOT, reason="root alone gives files away")
+@pytest.mark.skipif(not IS_ROOT, reason="root alone gives files away")
 @pytest.mark.parametrize("whose", ["folder", "library", "checksum"])
 def test_what_belongs_to_others_is_not_read(cache, evil, whose):
     start()
@@ -322,7 +383,7 @@ def test_a_cache_that_cannot_be_written_is_named_once(cache):
 
 
 @needs_compiler
-@pytest.mark.skipif(not ROOT, reason="root alone mounts")
+@pytest.mark.skipif(not IS_ROOT, reason="root alone mounts")
 @pytest.mark.parametrize("noexec", [("cache",), ("tmp",), ("cache", "tmp")])
 def test_folders_that_hold_no_programs(cache, tmp_path, noexec):
     code = f"""
@@ -337,7 +398,7 @@ def test_folders_that_hold_no_programs(cache, tmp_path, noexec):
                           env=dict(os.environ, TMPDIR=str(tmp_path/"tmp")), timeout=300)
     if "mount" in done.stderr or "unshare" in done.stderr: pytest.skip("nothing can be mounted")
     said = done.stdout.strip()
-    assert said.startswith("none: what was compiled cannot be loaded") if len(noexec) == 2 \
+    assert said.startswith("none: the compiled library cannot be loaded") if len(noexec) == 2 \
         else said == "made", done.stderr
 
 
@@ -367,7 +428,7 @@ BROKEN = dict(
 def test_reading_goes_without_a_compiler(cache, tmp_path, monkeypatch, how):
     paths = dict(missing=str(tmp_path/"none"), folder=str(tmp_path), text=__file__)
     monkeypatch.setenv("CXX", paths.get(how) or compiler(tmp_path, BROKEN[how]))
-    monkeypatch.setattr(native, "PATIENCE", 5)
+    monkeypatch.setattr(native, "TIMEOUT", 5)
     model, start = Pix2Seq.from_pretrained("digits"), time.monotonic()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("default")
@@ -385,7 +446,7 @@ def test_reading_goes_without_a_compiler(cache, tmp_path, monkeypatch, how):
 def test_what_a_hanging_compiler_started_ends_too(cache, tmp_path, monkeypatch):
     pid = tmp_path/"pid"
     monkeypatch.setenv("CXX", compiler(tmp_path, f"sleep 1000 & echo $! > {pid}; wait"))
-    monkeypatch.setattr(native, "PATIENCE", 1)
+    monkeypatch.setattr(native, "TIMEOUT", 1)
     with pytest.raises(RuntimeError, match="did not end within 1 seconds"): start()
     time.sleep(.5)
     status = Path(f"/proc/{pid.read_text().strip()}/stat")

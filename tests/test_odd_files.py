@@ -1,5 +1,6 @@
 "Files that are odd on purpose: each is refused in a sentence, at once, or read as it is."
-import json, os, time, zlib
+import json, os, signal, subprocess, sys, time, zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ from attack import RIGHT, SENTENCE, alarm, outcome
 from PIL import Image
 
 from pix2seq import coco_file
+from pix2seq import predict as predict_module
 from pix2seq.coco_file import load_index, make_index
+from pix2seq.detector import Detector
+from pix2seq.digits import DigitScenes
 from pix2seq.images import _open, read_image
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.names import find_files, match_classes
@@ -146,3 +150,58 @@ def test_a_pipe_in_the_place_of_annotations(tmp_path):
     os.mkfifo(tmp_path/'a.json')
     call = lambda: _theirs([tmp_path/'a.png'], tmp_path/'a.json', Pix2SeqConfig(num_classes=2))
     assert outcome(call, seconds=5) == SENTENCE
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no pipes with names')
+@pytest.mark.parametrize('error', [MemoryError(), torch.OutOfMemoryError('CUDA out of memory'),
+                                   RuntimeError("can't allocate memory")])
+def test_odd_files_in_a_folder_of_predictions(tmp_path, monkeypatch, capsys, error):
+    "A pipe, a line of 170,000,000 pixels, and no memory for one image: the others are read."
+    folder = tmp_path/'in'
+    folder.mkdir()
+    for i in range(3): Image.fromarray(DigitScenes()[i]['image'].movedim(0, -1).numpy()).save(
+        folder/f'{i}.png')
+    Image.new('1', (170_000_000, 1)).save(folder/'line.png')
+    os.mkfifo(folder/'pipe.png')
+    read = predict_module.read_image
+    def scarce(path, *how):
+        if Path(path).name == '1.png': raise error
+        return read(path, *how)
+    monkeypatch.setattr(predict_module, 'read_image', scarce)
+    with alarm(60): _, unread = predict_module.predict(
+        Detector.from_pretrained('digits'), [folder], tmp_path/'out', max_pixels=2*10**8)
+    told = capsys.readouterr().out
+    for path in unread: assert told.count(f'{path.name}') == 1, told
+    assert '1.png' in {path.name for path in unread} and not list((tmp_path/'out').glob('*.jsonl'))
+    found = {row['image_id'] for row in json.loads((tmp_path/'out/detections.json').read_text())}
+    assert found == {'0.png', '2.png'}
+
+
+PREDICT = '''import sys
+from pix2seq import predict as module
+add = module._add_rows
+def tell(*args):
+    rows = add(*args)
+    print("added", flush=True)
+    return rows
+module._add_rows = tell
+from pix2seq.commands import main
+sys.exit(main(["predict", sys.argv[1], "--out", sys.argv[2]]))
+'''
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='a signal of POSIX systems')
+def test_an_interrupt_keeps_what_was_read(tmp_path):
+    (tmp_path/'in').mkdir()
+    for i in range(60): Image.fromarray(DigitScenes()[i]['image'].movedim(0, -1).numpy()).save(
+        tmp_path/'in'/f'{i}.png')
+    run = subprocess.Popen([sys.executable, '-c', PREDICT, tmp_path/'in', tmp_path/'out'],
+                           text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           env=os.environ | {'PYTHONPATH': str(Path(__file__).parent.parent)})
+    for _ in range(3): run.stdout.readline()
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and 'Traceback' not in said, said
+    rows = [json.loads(line) for line in (tmp_path/'out/detections.jsonl').read_text().splitlines()]
+    assert len({row['image_id'] for row in rows}) >= 2
+    assert not (tmp_path/'out/detections.json').exists()

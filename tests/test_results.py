@@ -1,5 +1,12 @@
 "Results files and the one door to a model: pycocotools' own numbers, or one sentence."
-import contextlib, io, json, random, socket, subprocess, sys, time
+import contextlib
+import io
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +18,9 @@ from pycocotools.cocoeval import COCOeval
 from pix2seq import coco, export
 from pix2seq.data import CocoDataset
 from pix2seq.digits import DigitScenes
-from pix2seq.evaluation import (check_dataset, check_targets, class_figures, coco_eval,
-                                coco_figures, coco_results, detect_dataset, evaluate, figures_of,
-                                load_results, save_results)
+from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
+from pix2seq.evaluation import check_dataset, check_targets, detect_dataset, evaluate
+from pix2seq.results import coco_results, load_results, save_results
 from pix2seq.model import Pix2Seq
 from pix2seq.official import OFFICIAL, convert
 from pix2seq.pretrained import find_model, load_model
@@ -125,7 +132,7 @@ def test_written_results_are_the_detections(tmp_path):
     model = Pix2Seq.from_pretrained('digits')
     detections, targets = detect_dataset(model, scenes)
     (tmp_path/'images').mkdir()
-    rows = [dict(id=n*100 + k, image_id=n, category_id=int(label) + 1, iscrowd=0, area=float((w*h)),
+    rows = [dict(id=n*100 + k, image_id=n, category_id=int(label) + 1, iscrowd=0, area=float(w*h),
                  bbox=[float(x), float(y), float(w), float(h)])
             for n, t in enumerate(targets) for k, (label, (x, y, x2, y2)) in
             enumerate(zip(t['labels'], t['boxes'].tolist()), 1) for w, h in [(x2 - x, y2 - y)]]
@@ -253,8 +260,9 @@ def test_results_for_a_folder_of_text_files(tmp_path):
 def test_evaluation_is_cheap_to_import():
     late = 'accelerate', 'pycocotools', 'sklearn', 'scipy'
     script = f'import sys, pix2seq.evaluation; print(*[m for m in {late} if m in sys.modules])'
-    told = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == []
+    imported = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                              check=True)
+    assert imported.stdout.split() == []
 
 
 @pytest.fixture
@@ -290,7 +298,8 @@ def test_a_slip_is_answered_at_once(place, monkeypatch, name, near):
 
 
 @pytest.mark.parametrize('name, sentence', [
-    ('', 'has a name'), (None, 'this is None'), ('my', 'my holds no model.*there is one in my/model'),
+    ('', 'has a name'), (None, 'this is None'),
+    ('my', 'my holds no model.*there is one in my/model'),
     ('my/model/config.json', 'is a file; expected a model.s folder, here my/model'),
     ('/no/such/model', 'there is no model'), ('~/no/model', 'there is no model'),
     ('a/b/c', 'there is no model'), ('zzzzzzzz', 'expected digits')])

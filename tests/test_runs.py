@@ -1,5 +1,5 @@
 """Run folders that were copied, torn, shared or filled up, and runs that are told to stop.
-PIX2SEQ_KILLS=1: those that take long, too."""
+`pytest -m attack` runs what takes long."""
 import json
 import os
 import shutil
@@ -21,9 +21,13 @@ from safetensors.torch import load_file
 from pix2seq.cost import dry_run
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.train_config import TrainConfig, check_config
-from pix2seq.training import (CellNaming, Metrics, Trainer, build, check_shared_memory,
-                              claim_folder, find_checkpoint, make_accelerator, read_metrics,
-                              save_checkpoint, seal, train, update_memory)
+from pix2seq.checkpoint import find_checkpoint, save_checkpoint, seal
+from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
+from pix2seq.run_folder import claim_folder
+from pix2seq.run_setup import build
+from pix2seq.training import Trainer, train
+from pix2seq.update import CellNaming
+from pix2seq.watching import Metrics, read_metrics
 
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
             decoder_mlp_dim=64, decoder_heads=2, backbone='vit', patch_size=16)
@@ -143,7 +147,7 @@ def test_an_odd_seal(whole, tmp_path, content):
     "The checkpoint before is used, and the next save does not stumble over the odd one."
     config = copy_of(whole, tmp_path)
     (tmp_path/'run/checkpoint/complete.json').write_text(content)
-    with pytest.warns(UserWarning, match='not as it was saved'): trainer = Trainer(config)
+    with pytest.warns(UserWarning, match='damaged or incomplete'): trainer = Trainer(config)
     assert trainer.step == 2
     trainer.run()
     assert same(weights(whole), weights(config.out))
@@ -197,7 +201,7 @@ def test_a_seal_needs_three_files(tmp_path):
 
 HOLD = '''import sys
 from pix2seq.train_config import TrainConfig
-from pix2seq.training import claim_folder
+from pix2seq.run_folder import claim_folder
 lock = claim_folder(TrainConfig(out=sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -206,7 +210,7 @@ sys.stdin.read()
 
 def test_fresh_beside_a_live_run_is_refused(tmp_path, monkeypatch):
     "Its folder is not moved away under it; the sentence says who is in there."
-    monkeypatch.setattr('pix2seq.training.lock_folder.__defaults__', (.2,))
+    monkeypatch.setattr('pix2seq.run_folder.lock_folder.__defaults__', (.2,))
     out = tmp_path/'run'
     live = subprocess.Popen([sys.executable, '-c', HOLD, out], env=ENV, text=True,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -256,11 +260,10 @@ def wait_for(out:Path, run:subprocess.Popen, step:int=1) -> None:
     assert run.poll() is None, run.communicate()[0]
 
 
-LONG_ONLY = pytest.mark.skipif('PIX2SEQ_KILLS' not in os.environ, reason='takes long')
 LONG = dict(steps=3000, save_every=3000, batch_size=4)
 
 
-@LONG_ONLY
+@pytest.mark.attack
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_a_signal_to_a_group_of_other_kinds(tmp_path, method):
     "Workers of the loader get it, too, also while they start; the run saves all the same."
@@ -298,7 +301,8 @@ def test_a_signal_while_it_evaluates(tmp_path):
     assert find_checkpoint(tmp_path/'run') is not None
 
 
-@pytest.mark.parametrize('count, evaluating', [(3, False), pytest.param(2, True, marks=LONG_ONLY)])
+@pytest.mark.parametrize('count, evaluating', [
+    (3, False), pytest.param(2, True, marks=pytest.mark.attack)])
 def test_a_signal_through_torchrun(tmp_path, count, evaluating):
     "Processes start at once in a new folder; the signal reaches them and their workers twice."
     options = dict(eval_every=3, eval_images=50_000) if evaluating else {}
@@ -316,7 +320,7 @@ def test_a_signal_through_torchrun(tmp_path, count, evaluating):
 def test_processes_must_see_one_folder(tmp_path):
     "Each with a folder of its own: refused, where weights would part without a word."
     script = tmp_path/'apart.py'
-    script.write_text(START.replace('    train(', '    import os, pix2seq.training as t\n'
+    script.write_text(START.replace('    train(', '    import os, pix2seq.run_folder as t\n'
                                     '    os.chdir(os.environ["RANK"])\n'
                                     '    t._sees.__defaults__ = (.1,)\n    train('))
     for rank in '01': (tmp_path/rank).mkdir()
@@ -400,7 +404,7 @@ def test_what_is_missing_is_noticed_before_training(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="'fp16' needs a GPU"):
         start_run(mixed_precision='fp16', device='cpu')
     with pytest.raises(ValueError, match="trackers must be 'tensorboard'"): start_run(trackers='x')
-    monkeypatch.setattr('pix2seq.training.find_spec', lambda name: None)
+    monkeypatch.setattr('pix2seq.machine.find_spec', lambda name: None)
     for option in (dict(coco_backend='faster_coco_eval'), dict(trackers='wandb')):
         with pytest.raises(ImportError, match='is not installed: pip install'): start_run(**option)
     assert not (tmp_path/'run').exists()
@@ -418,8 +422,8 @@ def test_shared_memory_for_less_than_a_batch(monkeypatch):
 def test_workers_that_hang_or_die(tmp_path, monkeypatch, trouble):
     "A time limit, and one sentence; the process that trained can end."
     def read(self, key): exec(trouble)
-    monkeypatch.setattr('pix2seq.evaluation.BATCH_SECONDS', 1)
-    monkeypatch.setattr('pix2seq.training.SequenceDataset.__getitem__', read)
+    monkeypatch.setattr('pix2seq.workers.BATCH_SECONDS', 1)
+    monkeypatch.setattr('pix2seq.batches.SequenceDataset.__getitem__', read)
     with pytest.raises(OSError, match='--workers 0 .*--shm-size'):
         train(TrainConfig(out=str(tmp_path/'run'), **SHORT | dict(workers=1)))
 

@@ -1,0 +1,119 @@
+"""How the book is laid out: chapters in reading order, modules that build on earlier ones alone.
+
+Each notebook `NN_name.ipynb` with `#| default_exp` is the source of the module `name`.
+"""
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NBS = ROOT/'nbs'
+CHAPTERS = sorted(NBS.glob('[0-9]*.ipynb'))
+MOST_LINES = 350
+
+# Late imports, inside functions, of a later chapter's module: {(module, imported): reason}.
+EXPLAINED = {}
+
+# Modules that are longer: {module: reason}.
+LONG = {}
+
+
+def exported(path:Path) -> str|None:
+    "The name of the module that a notebook writes."
+    for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        found = re.match(r'#\|\s*default_exp\s+(\S+)', ''.join(cell['source']))
+        if found and cell['cell_type'] == 'code': return found[1]
+
+
+MODULES = {name: path for path in CHAPTERS if (name := exported(path))}
+ORDER = [*MODULES]
+each_module = pytest.mark.parametrize('module', MODULES)
+
+
+def file_of(module:str) -> Path: return ROOT/f'pix2seq/{module}.py'
+
+
+def named(statement:ast.AST) -> set[str]:
+    "Our modules that a statement imports."
+    if isinstance(statement, ast.Import): names = [alias.name for alias in statement.names]
+    elif isinstance(statement, ast.ImportFrom):
+        package = 'pix2seq' if statement.level else None
+        base = '.'.join(filter(None, [package, statement.module]))
+        names = [base, *(f'{base}.{alias.name}' for alias in statement.names)]
+    else: return set()
+    return {name.split('.')[1] for name in names if name.startswith('pix2seq.')} & {*MODULES}
+
+
+def imports(source:str) -> tuple[set[str],set[str]]:
+    "Our modules that a module imports: when it is imported itself, and late, inside functions."
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree)
+                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    inside = {id(node) for function in functions for node in ast.walk(function)}
+    at_once, late = set(), set()
+    for node in ast.walk(tree): (late if id(node) in inside else at_once).update(named(node))
+    return at_once, late
+
+
+def later(modules:set[str], than:str) -> set[str]:
+    "Those of some modules that do not come before another."
+    return {module for module in modules if ORDER.index(module) >= ORDER.index(than)}
+
+
+def test_imports_are_found():
+    first, second, third, *_ = ORDER
+    source = f'''
+from .{first} import x
+import pix2seq.{second}
+from torch import nn
+class A:
+    def method(self):
+        if self: from pix2seq.{third} import y
+        from pix2seq import {first}, __version__
+'''
+    assert imports(source) == ({first, second}, {third, first})
+    assert later({first, second, third}, than=second) == {second, third}
+
+
+def test_chapters_are_numbered_without_gaps():
+    numbers = [path.name.partition('_')[0] for path in CHAPTERS]
+    assert numbers == [f'{number:02}' for number in range(len(CHAPTERS))]
+
+
+def test_every_module_has_one_chapter_of_its_name():
+    written = {path.stem for path in (ROOT/'pix2seq').glob('*.py')} - {'__init__', '_modidx'}
+    assert written == {*MODULES}
+    names = {module: path.stem.partition('_')[2] for module, path in MODULES.items()}
+    assert names == {module: module for module in MODULES}
+
+
+def test_sidebar_lists_every_notebook_once_in_order():
+    listed = re.findall(r'[\w./-]+\.ipynb', (NBS/'sidebar.yml').read_text(encoding='utf-8'))
+    others = [*NBS.glob('[!0-9_.]*.ipynb'), *NBS.glob('tutorials/[!_.]*.ipynb')]
+    chapters = [path.name for path in CHAPTERS]
+    assert sorted(listed) == sorted([*chapters, *(p.relative_to(NBS).as_posix() for p in others)])
+    assert [name for name in listed if name in chapters] == chapters
+    assert listed[0] == 'index.ipynb'
+
+
+@each_module
+def test_module_builds_on_earlier_ones(module):
+    at_once, late = imports(file_of(module).read_text(encoding='utf-8'))
+    assert not later(at_once, than=module)
+    explained = {imported for importer, imported in EXPLAINED if importer == module}
+    assert later(late, than=module) == explained    # no more, and nothing explained in vain
+
+
+@each_module
+def test_module_is_short_or_says_why(module):
+    lines = len(file_of(module).read_text(encoding='utf-8').splitlines())
+    assert (lines > MOST_LINES) == (module in LONG), f'{lines} lines, {MOST_LINES} at most'
+
+
+def test_explanations_are_of_modules():
+    pairs = [(*pair, reason) for pair, reason in EXPLAINED.items()]
+    assert {name for *pair, _ in pairs for name in pair} | {*LONG} <= {*MODULES}
+    assert all(reason for *_, reason in [*pairs, *LONG.items()])
