@@ -27,7 +27,7 @@ from .boxes import PALETTE
 from .engine import Engine
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
-from .sampling import Choice, Reader, StopRule, choose, generate
+from .sampling import Choice, Reader, StopRule, generate, next_token
 from .step import token_bytes
 
 # %% ../nbs/17_bench.ipynb #7fc9293c
@@ -104,15 +104,15 @@ class PrefixReader(Reader):
         for slot in range(5):
             self.sequence = torch.cat([self.sequence, read[:, None]], 1)
             logits = self.model.decode(self.sequence, self.memory)[:, -1] # [B, V]
-            read = choose(logits, tokens, draws[:, slot], self.grammar, self.choice)
+            read = next_token(logits, tokens, draws[:, slot], self.grammar, self.choice)
             tokens.append(read)
         return torch.stack(tokens, 1), logits
 
-    def keep(self,
+    def select(self,
         rows:Tensor, # indices of the images that stay, in order
     ) -> None:
         "Drop the other images."
-        super().keep(rows)
+        super().select(rows)
         self.sequence = self.sequence[rows]
 
 # %% ../nbs/17_bench.ipynb #7039b5d2

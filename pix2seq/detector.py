@@ -160,7 +160,7 @@ class Detector:
         images, # one image of any kind, a list or generator of them, a folder, or a pattern
         threshold:float=0., # leave objects of a lower score out
         seed:int|None=0, # the same image gives the same objects; None for a new draw each time
-        details:bool=False, # also `tokens`, `token_probs` and `attention`; see `look_back`
+        details:bool=False, # also `tokens`, `token_probs` and `attention`; see `token_probs_and_attention`
         bgr:bool=False, # arrays have blue first, as OpenCV keeps them
         recursive:bool=False, # of a folder, take the images of its folders, too
         levels:int|None=None, # what is white in deep images; by default as trained, else estimated

@@ -146,7 +146,7 @@ def begin(self:Engine,
 CHOICES = 4 # ways of choosing whose graphs are kept
 
 @patch
-def keep(self:Engine,
+def select(self:Engine,
     rows:Tensor, # indices of the images that stay, in order
 ) -> None:
     "Let the other images leave: those that stay move up."

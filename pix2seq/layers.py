@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 # %% ../nbs/06_layers.ipynb #ea4ee49e
-LAYER_NORM_EPS = 1e-6
+LAYER_NORM_EPS = 1e-6 # as published; PyTorch's default is 1e-5
 
 # %% ../nbs/06_layers.ipynb #898ca024
-def _sincos(coords, dim): # [n] -> [n, dim]: all sines, then all cosines
-    rates = 10000**(-torch.arange(0, dim, 2, device=coords.device)/dim)               # [dim/2]
-    angles = coords[:, None]*rates                                                    # [n, dim/2]
+def _sincos(coords, dim):
+    "`[n]` coordinates to `[n, dim]`: all sines, then all cosines."
+    rates = 10000**(-torch.arange(0, dim, 2, device=coords.device)/dim)  # [dim/2]
+    angles = coords[:, None]*rates                                       # [n, dim/2]
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 # %% ../nbs/06_layers.ipynb #82aad142
@@ -28,26 +29,30 @@ def sincos_positions(
     dim:int, # channels, a multiple of 4; `ValueError` otherwise
     device:torch.device|None=None, # where to make it
 ) -> Tensor: # `[rows*cols, dim]` float32, row by row
-    "Where each cell of a grid lies: the row in the first half of the channels, the column in the second."
+    """Where each cell of a grid lies: the row in the first half of the channels, the column in the
+    second. A grid with a single row or column gets a one-dimensional code over all channels."""
     if dim % 4: raise ValueError(f"a position code needs a multiple of 4 channels, not {dim}")
     y = torch.arange(rows, device=device)/max(rows - 1, 1)*6.2831852
     x = torch.arange(cols, device=device)/max(cols - 1, 1)*6.2831852
     if rows == 1 or cols == 1: return _sincos(x if rows == 1 else y, dim)
-    return torch.cat([_sincos(y, dim//2).repeat_interleave(cols, 0), _sincos(x, dim//2).repeat(rows, 1)], 1)
+    down, across = _sincos(y, dim//2), _sincos(x, dim//2)
+    return torch.cat([down.repeat_interleave(cols, 0), across.repeat(rows, 1)], 1)
 
 # %% ../nbs/06_layers.ipynb #c6cff772
 class Attention(nn.Module):
-    "Multi-head scaled dot-product attention, with keys and values made apart so that they can be kept."
+    "Multi-head scaled dot-product attention; keys and values are made apart, to be kept."
     def __init__(self,
         dim:int, # channels of queries, keys and values
-        num_heads:int, # heads, each of `dim // num_heads` channels; `ValueError` if they do not divide `dim`
+        num_heads:int, # each of `dim // num_heads` channels; `ValueError` if not a divisor of `dim`
     ):
         super().__init__()
-        if dim % num_heads: raise ValueError(f"{dim} channels cannot be split among {num_heads} heads")
+        if dim % num_heads:
+            raise ValueError(f"{dim} channels cannot be split among {num_heads} heads")
         self.num_heads = num_heads
         self.query, self.key, self.value, self.output = (nn.Linear(dim, dim) for _ in range(4))
 
     def split_heads(self, x:Tensor) -> Tensor: # `[B, L, D]` -> `[B, H, L, D/H]`
+        "Give each head its channels."
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     def keys_values(self,
@@ -66,7 +71,8 @@ def forward(self:Attention,
     causal:bool=False, # token `i` sees tokens `0..i` alone
 ) -> Tensor: # `[B, L, D]`
     "Gather values by the similarity of query and key."
-    seen = F.scaled_dot_product_attention(self.split_heads(self.query(x)), keys, values, attn_mask=mask, is_causal=causal)
+    seen = F.scaled_dot_product_attention(self.split_heads(self.query(x)), keys, values,
+                                          attn_mask=mask, is_causal=causal)
     return self.output(seen.transpose(1, 2).flatten(2))
 
 # %% ../nbs/06_layers.ipynb #119de243
@@ -87,11 +93,12 @@ class MLP(nn.Sequential):
         hidden:int, # channels between
         dropout:float=0., # share of hidden units dropped in training
     ):
-        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        up, down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        super().__init__(up, nn.GELU(), nn.Dropout(dropout), down)
 
 # %% ../nbs/06_layers.ipynb #d9d286fb
 class EncoderBlock(nn.Module):
-    "Pre-norm self-attention and MLP, each added to what came in."
+    "Pre-norm self-attention and MLP, each added to its input."
     def __init__(self,
         dim:int, # channels
         mlp_dim:int, # hidden channels of the MLP
@@ -105,13 +112,14 @@ class EncoderBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row")
 
     def forward(self, x:Tensor) -> Tensor: # `[B, S, D]` -> `[B, S, D]`
+        "Look around, then compute."
         h = self.norm1(x)
         x = x + self.drop_path(self.attention(h, *self.attention.keys_values(h)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 # %% ../nbs/06_layers.ipynb #7a4af5eb
 class KeyValueCache:
-    "Keys and values of all tokens read so far, in memory set aside once."
+    "Keys and values of all tokens read so far, in memory allocated once."
     def __init__(self,
         batch:int, # B: sequences read side by side
         num_heads:int, # H
@@ -120,7 +128,8 @@ class KeyValueCache:
         device:torch.device|None=None, # where to keep it
         dtype:torch.dtype|None=None, # precision of what is kept
     ):
-        self.keys = torch.empty(batch, num_heads, length, head_dim, device=device, dtype=dtype)
+        size = batch, num_heads, length, head_dim
+        self.keys = torch.empty(size, device=device, dtype=dtype)
         self.values = torch.empty_like(self.keys)
         self.length = 0
 
@@ -132,14 +141,15 @@ def append(self:KeyValueCache,
 ) -> tuple[Tensor,Tensor]: # keys and values of all tokens so far, `[B, H, S, D/H]`
     "Write the new ones behind the old ones; `ValueError` if there is no room for them."
     start, end = self.length, self.length + keys.shape[2]
-    if end > self.keys.shape[2]: raise ValueError(f"the cache holds {self.keys.shape[2]} tokens and {end} were asked of it")
+    if end > self.keys.shape[2]:
+        raise ValueError(f"the cache holds {self.keys.shape[2]} tokens, but {end} are needed")
     self.keys[:, :, start:end], self.values[:, :, start:end] = keys, values
     self.length = end
     return self.keys[:, :, :end], self.values[:, :, :end]
 
 # %% ../nbs/06_layers.ipynb #7ff57de7
 class DecoderBlock(nn.Module):
-    "Causal self-attention, cross-attention to the image, MLP; pre-norm, each added to what came in."
+    "Causal self-attention, cross-attention to the image, MLP; pre-norm, each added to its input."
     def __init__(self,
         dim:int, # channels
         mlp_dim:int, # hidden channels of the MLP
@@ -148,34 +158,42 @@ class DecoderBlock(nn.Module):
         drop_path:float=0., # chance that a sample skips a branch in training
     ):
         super().__init__()
-        self.norm1, self.self_attention = nn.LayerNorm(dim, LAYER_NORM_EPS), Attention(dim, num_heads)
-        self.norm2, self.cross_attention = nn.LayerNorm(dim, LAYER_NORM_EPS), Attention(dim, num_heads)
-        self.norm3, self.mlp = nn.LayerNorm(dim, LAYER_NORM_EPS), MLP(dim, mlp_dim, dropout)
+        self.norm1 = nn.LayerNorm(dim, LAYER_NORM_EPS)
+        self.self_attention = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, LAYER_NORM_EPS)
+        self.cross_attention = Attention(dim, num_heads)
+        self.norm3 = nn.LayerNorm(dim, LAYER_NORM_EPS)
+        self.mlp = MLP(dim, mlp_dim, dropout)
         self.drop_path = StochasticDepth(drop_path, "row")
 
 # %% ../nbs/06_layers.ipynb #8d193a3a
 @patch
 def forward(self:DecoderBlock,
     x:Tensor, # `[B*K, L, D]` tokens: K sequences for each image
-    memory:tuple[Tensor,Tensor], # the image's keys and values, each `[B, H, S, D/H]`, from `cross_attention.keys_values`
+    # the image's keys and values, each `[B, H, S, D/H]`, from `cross_attention.keys_values`
+    memory:tuple[Tensor,Tensor],
     cache:KeyValueCache|None=None, # tokens read before; without it, `x` is the whole sequence
 ) -> Tensor: # `[B*K, L, D]`
-    "Look back, look at the image, think."
-    x = x + self.drop_path(self._look_back(self.norm1(x), cache))
-    x = x + self.drop_path(self._look_at_image(self.norm2(x), *memory))
+    "Look at the earlier tokens, look at the image, compute."
+    x = x + self.drop_path(self._attend_past(self.norm1(x), cache))
+    x = x + self.drop_path(self._attend_image(self.norm2(x), *memory))
     return x + self.drop_path(self.mlp(self.norm3(x)))
 
 # %% ../nbs/06_layers.ipynb #c17bc435
 @patch
-def _look_back(self:DecoderBlock, x, cache): # [B*K, L, D] -> [B*K, L, D]
+def _attend_past(self:DecoderBlock, x, cache):
+    "Self-attention to this token and the earlier ones: `[B*K, L, D]` -> `[B*K, L, D]`."
     keys, values = self.self_attention.keys_values(x)
     if cache is None: return self.self_attention(x, keys, values, causal=True)
     keys, values = cache.append(keys, values)
     new, seen = x.shape[1], keys.shape[2]
-    mask = None if new == 1 else torch.ones(new, seen, dtype=torch.bool, device=x.device).tril(seen - new)
+    if new == 1: return self.self_attention(x, keys, values)
+    mask = torch.ones(new, seen, dtype=torch.bool, device=x.device).tril(seen - new)
     return self.self_attention(x, keys, values, mask)
 
 # %% ../nbs/06_layers.ipynb #ae1a77a5
 @patch
-def _look_at_image(self:DecoderBlock, x, keys, values): # no mask: the K sequences of an image may stand in one row
-    return self.cross_attention(x.reshape(len(keys), -1, x.shape[-1]), keys, values).view_as(x)
+def _attend_image(self:DecoderBlock, x, keys, values):
+    "Cross-attention; without a mask, the K sequences of an image may stand in one row."
+    row = x.reshape(len(keys), -1, x.shape[-1])                          # [B, K*L, D]
+    return self.cross_attention(row, keys, values).view_as(x)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .layers import DecoderBlock
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
-from .sampling import Choice, pick
+from .sampling import Choice, sample_token
 
 # %% ../nbs/10b_step.ipynb #9431026b
 def token_bytes(
@@ -144,7 +144,7 @@ def coord(self:PackedDecoder,
     logits = self.coords(self.hidden(read, position, past, image)).float()
     logits = logits.masked_fill(self.indices < lowest[:, None], float("-inf"))
     top_k = min(how.top_k, len(self.coord_tokens))
-    return self.coord_tokens[pick(logits, draws, how.temperature, top_k, how.top_p)]
+    return self.coord_tokens[sample_token(logits, draws, how.temperature, top_k, how.top_p)]
 
 @patch
 def any(self:PackedDecoder,
@@ -159,7 +159,7 @@ def any(self:PackedDecoder,
     "The next token of any slot, and the logits of all tokens."
     logits = self.whole(self.hidden(read, position, past, image)).float()
     masked = logits.masked_fill(~allowed, float("-inf"))
-    return pick(masked, draws, how.temperature, how.top_k, how.top_p), logits
+    return sample_token(masked, draws, how.temperature, how.top_k, how.top_p), logits
 
 # %% ../nbs/10b_step.ipynb #f837bc3e
 class PlainLinear(nn.Module):
