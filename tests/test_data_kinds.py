@@ -204,7 +204,7 @@ def test_large_boxes_are_no_corners(root):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("edit, message", [
-    (lambda document: document.update(annotations=[]), "no box to train on: it has none at all"),
+    (lambda document: document.update(annotations=[]), "no box to train on: the file lists none"),
     (each("annotations", iscrowd=1), "no box to train on: 3 are crowds"),
     (each("annotations", bbox=[100, 100, 5, 5]), "3 were dropped"),
 ], ids=["none", "crowds", "dropped"])
