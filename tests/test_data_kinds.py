@@ -528,7 +528,7 @@ def test_names_in_other_spellings(root, name, written):
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there .there is a/1.jpg, b/1.jpg, ", usual, root, n=1, name="c/{}.png",
+    refused("1.jpg is not there .similar names: a/1.jpg, b/1.jpg", usual, root, n=1, name="c/{}.png",
             written="1.jpg")
 
 
