@@ -508,7 +508,7 @@ def test_yolo_images_on_their_side_are_labelled_as_seen(root):
 def test_an_unreadable_image_is_left_out_of_yolo(root):
     yolo(root)
     (root/"images"/"train"/"2.jpg").write_bytes(b"")
-    with pytest.warns(UserWarning, match="1 image cannot be read and was left out; .* 2.jpg"):
+    with pytest.warns(UserWarning, match="1 image cannot be read and was skipped; .* 2.jpg"):
         assert len(CocoDataset.from_folder(root)) == 2
 
 
@@ -528,8 +528,8 @@ def test_names_in_other_spellings(root, name, written):
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there .similar names: a/1.jpg, b/1.jpg", usual, root, n=1, name="c/{}.png",
-            written="1.jpg")
+    refused("1.jpg is not there .similar names: a/1.jpg, b/1.jpg", usual, root, n=1,
+            name="c/{}.png", written="1.jpg")
 
 
 def test_another_split_is_not_taken_for_this_one(root):

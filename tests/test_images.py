@@ -190,7 +190,8 @@ def test_bytes_and_open_files(tmp_path):
     ('empty.jpg', b'', 'it is empty'),
     ('text.jpg', b'no image at all', 'its bytes are in no image format'),
     ('lfs.jpg', b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'),
-    ('phone.jpg', b'\0\0\0\x18ftypheic\0\0\0\0', 'HEIC file, .* cannot read: pip install pillow-heif'),
+    ('phone.jpg', b'\0\0\0\x18ftypheic\0\0\0\0',
+     'HEIC file, .* cannot read: pip install pillow-heif'),
     ('film.jpg', b'\0\0\0\x18ftypisom\0\0\0\0', 'it is a video'),
     ('paper.jpg', b'%PDF-1.7', 'PostScript or PDF')])
 def test_what_is_no_image(tmp_path, name, content, expected):
