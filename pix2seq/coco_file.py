@@ -251,6 +251,7 @@ def make_index(
     ids = _tidy_ids(path, ids, "image")
     listed = dict(image_id=ids, category_id=[i for i, _ in categories])
     def place(key, blocks):
+        "The places of a column's ids in their list."
         return _places(path, lists, key, np.concatenate(blocks), listed[key], numbers)
     arrays, facts = _index_boxes(place, blocks["annotations"], sizes, len(categories))
     index = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -106,6 +106,7 @@ def _read_voc(images, annotations):
     names = sorted({name for objects in found.values() for name, _ in objects})
     ids = {name: k for k, name in enumerate(names, 1)}
     def rows():
+        "A file, its size and its objects, for each image."
         for stem in chosen or roots:
             path = folder/f"{stem}.xml"
             if stem not in roots:
@@ -165,6 +166,7 @@ def _read_yolo(images, annotations):
     "The document of a folder of label files, or of a list of images."
     names, keypoints = _yolo_names(annotations if annotations.is_dir() else annotations.parent)
     def rows():
+        "A file, its size and its objects, for each image."
         for file, labels in _yolo_files(images, annotations):
             try: size = _size(images/file)
             except OSError: size = None
