@@ -232,6 +232,7 @@ def _gather(path, lists):
             raise ValueError(f"{path} has no list '{name}', which COCO's format requires")
     return numbers, blocks
 
+# %% ../nbs/04c_coco_file.ipynb #8eab075d
 def make_index(
     path:Path, # JSON file in COCO's format
     document:dict|None=None, # its content, where it was read from another format
