@@ -16,7 +16,7 @@ from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
-from .coco_file import load_index
+from .kept_index import load_index
 from .files import written_aside
 from .saved_weights import one_line
 from .download import download
