@@ -1,8 +1,12 @@
 "Files that are odd on purpose: each is refused in a sentence, at once, or read as it is."
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,10 @@ from attack import RIGHT, SENTENCE, alarm, outcome
 from PIL import Image
 
 from pix2seq import kept_index
+from pix2seq import predict as predict_module
 from pix2seq.coco_file import make_index
+from pix2seq.detector import Detector
+from pix2seq.digits import DigitScenes
 from pix2seq.images import _open, read_image
 from pix2seq.kept_index import load_index
 from pix2seq.model_config import Pix2SeqConfig
