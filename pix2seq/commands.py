@@ -78,6 +78,9 @@ def _open(data, images, annotations, split, limit, by_name, levels, shape=None):
         raise ValueError("--images and --annotations go together: give both, or --data alone")
     if by_name and not (images or data):
         raise ValueError("--by-name has no effect on the embedded digits: give --data")
+    if not (images or data or shape):
+        raise ValueError("--detections needs the data that it is about: give --data, or --images "
+                         "and --annotations")
     if not (images or data): return DigitScenes(split, limit or 500, min(shape.image_size))
     classes = (shape.category_ids, shape.class_names) if shape else (None, None)
     how = *classes, by_name, levels or shape and shape.levels
