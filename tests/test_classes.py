@@ -16,7 +16,7 @@ from pix2seq.detector import Detector
 from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.train_config import TrainConfig, check_config, check_given
+from pix2seq.train_config import TrainConfig, check_config, check_given, flag
 from pix2seq.checkpoint import is_whole
 from pix2seq.run_setup import build
 from pix2seq.training import Trainer
@@ -240,12 +240,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_options_without_effect_are_refused():
-    with pytest.raises(ValueError, match='preset has no effect beside weights: give one'):
+    with pytest.raises(ValueError, match='--preset has no effect with --weights: give only one'):
         build(TrainConfig(weights='digits', preset='resnet50'))
     for moot, name in (('steps', 'epochs'), ('warmup_steps', 'warmup_epochs'),
                        ('imagenet', 'weights'), ('train_json', 'data'), ('train_scenes', 'data'),
                        ('unlabelled', 'data'), ('val_share', 'val_json')):
-        with pytest.raises(ValueError, match=f'{moot} has no effect beside {name}'):
+        with pytest.raises(ValueError, match=f'{flag(moot)} has no effect with {flag(name)}:'):
             check_given({moot, name, 'lr'})
     check_given({'weights', 'epochs', 'data', 'val_share', 'lr'})
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from pix2seq.cost import dry_run
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.train_config import TrainConfig, check_config
+from pix2seq.train_config import TrainConfig, check_config, flag
 from pix2seq.checkpoint import find_checkpoint, save_checkpoint, seal
 from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
 from pix2seq.run_folder import claim_folder
@@ -431,7 +431,7 @@ def test_workers_that_hang_or_die(tmp_path, monkeypatch, trouble):
 @pytest.mark.parametrize('option', ['lr', 'weight_decay', 'class_weight', 'clip_norm', 'ema'])
 @pytest.mark.parametrize('value', [1e30, float('inf'), float('nan')])
 def test_numbers_that_are_none(option, value):
-    with pytest.raises(ValueError, match=option): check_config(TrainConfig(**{option: value}))
+    with pytest.raises(ValueError, match=flag(option)): check_config(TrainConfig(**{option: value}))
 
 
 @pytest.mark.parametrize('lr', [1e29, 1e12])

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pix2seq import workers
-from pix2seq.coco_file import _keep
+from pix2seq.kept_index import _keep
 from pix2seq.digits import DigitScenes
 from pix2seq.evaluation import evaluate
 from pix2seq.results import save_results
