@@ -287,7 +287,7 @@ def test_place_in_the_list_changes_nothing(detector, tmp_path):
     same(detector(SCENES[::-1])[::-1], alone)
     for size in (1, 4, 16): same(Detector(detector.model, size)(SCENES), alone)
     (tmp_path/'torn.png').write_bytes(b'torn')
-    with pytest.warns(UserWarning, match=r'left out: .*torn\.png'):
+    with pytest.warns(UserWarning, match=r'skipped: .*torn\.png'):
         among = detector([SCENES[0], tmp_path/'torn.png', *SCENES[1:]])
     assert 'torn.png' in among.pop(1)['error']
     same(among, alone)

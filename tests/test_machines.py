@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,7 +375,8 @@ def test_the_tutorial_reads_coco_as_an_evaluation_does(monkeypatch):
     def detect_dataset(model, dataset, limit, **how):
         asked.update(how, model=model, threads=list(threads))
         return [], []
-    world = dict(torch=torch, config=from_recipe('coco-resnet50'), processes=8, setting='coco',
+    world = dict(torch=torch, io=io, redirect_stdout=redirect_stdout, processes=8, setting='coco',
+                 config=from_recipe('coco-resnet50'),
                  train=None, follow=lambda out: io.StringIO(), val_set=range(5000), FIGURES=(),
                  notebook_launcher=lambda *task, **how: None, detect_dataset=detect_dataset,
                  Detector=SimpleNamespace(from_pretrained=from_pretrained),
