@@ -116,15 +116,16 @@ def _save_detections(found, truth, dataset, file):
 # %% ../nbs/21_commands.ipynb #df3681bc
 def _print_scores(found, truth, dataset, limit, max_dets, by_class, coco_backend):
     "Print COCO's twelve figures, and those of each class if wanted; returns the twelve."
-    from pix2seq import evaluation as e
-    e.check_dataset(dataset, limit)
-    e.check_targets(truth)
-    result = e.coco_eval(found, truth, coco_backend, max_dets)
-    figures = e.figures_of(result)
+    from pix2seq.average_precision import class_figures, coco_eval, figures_of
+    from pix2seq.evaluation import check_dataset, check_targets
+    check_dataset(dataset, limit)
+    check_targets(truth)
+    result = coco_eval(found, truth, coco_backend, max_dets)
+    figures = figures_of(result)
     print(f"{len(truth)} images")
     for name, value in figures.items():
         print(f"{name:6} {value:.4f}" if value >= 0 else f"{name:6} no such object")
-    for row in e.class_figures(result, dataset.class_names) if by_class else ():
+    for row in class_figures(result, dataset.class_names) if by_class else ():
         known = f"{row['AP']:.4f}  {row['AP50']:.4f}" if row["boxes"] else "no box to find"
         print(f"{row['name']:24} {row['boxes']:7,} boxes  {known}")
     return figures

@@ -186,7 +186,7 @@ def __call__(self:Detector,
     images, # one image of any kind, a list or generator of them, a folder, or a pattern
     threshold:float=0., # drop objects with a lower score
     seed:int|None=0, # the same image gives the same objects; None for a new draw each time
-    details:bool=False, # also `tokens`, `token_probs` and `attention`; see `look_back`
+    details:bool=False, # also `tokens`, `token_probs`, `attention` of what was read
     bgr:bool=False, # arrays have blue first, as in OpenCV
     recursive:bool=False, # of a folder, also take the images of its folders
     levels:int|None=None, # white in deep images; by default as in training, else estimated
