@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .coco_file import load_index
 from .files import written_aside
 from .saved_weights import one_line
-from .official import download
+from .download import download
 
 # %% ../nbs/18_coco.ipynb #024d8c02
 class Part(NamedTuple):

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from .model import Pix2Seq
 from .saved_weights import bundled_weights, is_hub_id
-from .official import OFFICIAL
+from .official import OFFICIAL, load_official
 
 # %% ../nbs/11d_pretrained.ipynb #6f1f42f6
 class Found(NamedTuple):
@@ -120,7 +120,7 @@ def load_model(
         options = ", ".join(download)
         raise ValueError(f"{options}: for models on the hub only, and {str(name)!r} is none")
     if kind in ("tensorflow", "published"):
-        return Pix2Seq.from_official(place, map_location=map_location)
+        return load_official(place, map_location=map_location)
     try: return Pix2Seq.from_pretrained(place, map_location, **download)
     except FileNotFoundError as e:
         near = _near(name) if kind == "hub" else ""

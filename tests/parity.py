@@ -24,7 +24,8 @@ from pix2seq.layers import MLP, sincos_positions
 from pix2seq.loss import sequence_loss, token_losses
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.official import TensorFlowCheckpoint, as_weight, is_training_state, our_name
+from pix2seq.published_names import as_weight, is_training_state, our_name
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 from pix2seq.sampling import read_objects, truncate_logits
 from pix2seq.sequence import (
     corrupt_classes,

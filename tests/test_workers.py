@@ -24,7 +24,7 @@ from pix2seq.results import save_results
 from pix2seq.workers import plain_workers, shielded, worker_options
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.official import download
+from pix2seq.download import download
 from pix2seq.predict import growing_results, save_picture
 from pix2seq.train_config import TrainConfig
 from pix2seq.checkpoint import save_checkpoint
@@ -140,7 +140,7 @@ def slow_server(content:bytes, asked:list):
 
 FETCH = '''import sys
 from pathlib import Path
-from pix2seq.official import download
+from pix2seq.download import download
 download(sys.argv[1], Path(sys.argv[2]), attempts=1)
 '''
 
