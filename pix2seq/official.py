@@ -121,14 +121,14 @@ def download_official(
     try: fetch("checkpoint", _check_state, 1 << 16)
     except ConnectionError as e:
         others = "the .index and .data files of the checkpoint that it names"
-        raise ConnectionError(f"{e}, and beside it {others}") from e
+        raise ConnectionError(f"{e}, together with {others}") from e
     prefix = folder/named_in(folder/"checkpoint")
     fetch(f"{prefix.name}.index", read_index, MOST_INDEX_BYTES)
     shards, _ = read_index(Path(f"{prefix}.index"))
     for i in range(shards): fetch(f"{prefix.name}.data-{i:05d}-of-{shards:05d}")
     return prefix
 
-# %% ../nbs/11c_official.ipynb #06d9dba6
+# %% ../nbs/11c_official.ipynb #b6c1bb41
 def _locate(name):
     "The path of a checkpoint, fetched if it is a published one."
     if not str(name or "").strip():
@@ -204,7 +204,7 @@ def _compare(model, shapes, left_over, source):
 def load_official(
     name:str|Path, # a published model, see `OFFICIAL`, or a checkpoint's folder, prefix or file
     preset:str|None=None, # only where the shapes leave a choice, as for `"resnet50-dc5"`
-    image_size:int|tuple[int,int]|None=None, # of the canvas; by default as the folder's name says
+    image_size:int|tuple[int,int]|None=None, # of the canvas; by default that in the folder's name
     map_location:str|torch.device="cpu", # where to put it
     **given, # other fields of `Pix2SeqConfig` that shapes do not tell, such as `class_names`
 ) -> Pix2Seq: # in evaluation mode
@@ -236,7 +236,7 @@ _SHAPE = ("backbone", "resnet_depths", "resnet_width", "resnet_dilate_last", "pa
 def preset_of(
     config:Pix2SeqConfig, # of any model
 ) -> str|None: # a key of `PRESETS`; None if no preset has it
-    "The preset whose shape a model has, whatever its classes, vocabulary and canvas."
+    "The preset whose shape a model has; classes, vocabulary and canvas may differ."
     def same(name):
         whole = Pix2SeqConfig.from_name(name)
         return all(getattr(whole, field) == getattr(config, field) for field in _SHAPE)

@@ -20,8 +20,8 @@ from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.tf_checkpoint import TensorFlowCheckpoint, read_index
 from pix2seq.saved_weights import bundled_weights
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint, read_index
 
 SOURCE = bundled_weights()["digits"]
 GONE = object()  # a field that is taken out

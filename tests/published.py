@@ -37,8 +37,8 @@ def writer() -> dict: # its functions by name, and `small`, which makes a model
     room = dict(vars(official))
     for module, functions in WRITER.items(): # imports first, then the cells that define the writer
         for source in cells(module):
-            defines = any(f"def {name}(" in source for name in functions)
-            if source.startswith(("#| hide\nimport", "#| hide\nfrom")) or defines: exec(source, room)
+            imports = source.startswith(("#| hide\nimport", "#| hide\nfrom"))
+            if imports or any(f"def {name}(" in source for name in functions): exec(source, room)
     return room | dict(small=lambda: Pix2Seq(Pix2SeqConfig(**SMALL)).eval())
 
 

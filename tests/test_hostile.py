@@ -21,12 +21,12 @@ from pix2seq import tf_checkpoint
 from pix2seq.coco import PARTS, get_coco
 from pix2seq.coco_file import make_index
 from pix2seq.data import CocoDataset
-from pix2seq.results import load_results
-from pix2seq.model import Pix2Seq
 from pix2seq.download import download
+from pix2seq.model import Pix2Seq
 from pix2seq.official import OFFICIAL, convert
-from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 from pix2seq.pretrained import load_model
+from pix2seq.results import load_results
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 
 
 def said(call) -> str|None: # the sentence, or None where all went well
@@ -136,7 +136,7 @@ def test_numbers_of_a_published_checkpoint(tmp_path, make):
     key = "model/proj/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     for change, match in ((lambda v: v*float("nan"), "NaN"), (lambda v: v.astype("<i8"), "type 9")):
         folder = tmp_path/match.replace(" ", "")
-        def changed(values): return values | {key: change(values[key])}
+        def changed(values, change=change): return values | {key: change(values[key])}
         make["write_official"](make["small"](), folder, change=changed)
         with pytest.raises(ValueError, match=match): Pix2Seq.from_official(folder)
 
