@@ -82,7 +82,7 @@ def _message(data):
         found.setdefault(tag >> 3, []).append(value)
     return found
 
-# %% ../nbs/11ca_tf_checkpoint.ipynb #bdc2924f
+# %% ../nbs/11ca_tf_checkpoint.ipynb #eced4a81
 def _number(message, field):
     "A field that holds a number; zeros are left out."
     value = message.get(field, [0])[0]
@@ -237,7 +237,7 @@ class TensorFlowCheckpoint:
             raise ValueError(f"{shard} is damaged: {key} does not have its checksum")
         return data
 
-# %% ../nbs/11ca_tf_checkpoint.ipynb #9c83531f
+# %% ../nbs/11ca_tf_checkpoint.ipynb #6d44ce9f
 @patch
 def __getitem__(self:TensorFlowCheckpoint,
     key:str, # of a variable
