@@ -131,7 +131,7 @@ def test_bad_lines_of_metrics(whole, tmp_path):
     good = read_metrics(path)
     lines = path.read_text().splitlines()
     path.write_text('\n'.join([lines[0], '{"step": 2, "lo', 'null', '\0\0', *lines[1:]]) + '\n')
-    with pytest.warns(UserWarning, match='line 2 is damaged and left out, and 2 more'):
+    with pytest.warns(UserWarning, match='line 2 is damaged and skipped, and 2 more'):
         assert read_metrics(path) == good
     back(tmp_path/'run')
     with pytest.warns(UserWarning, match='damaged'): train(config)
