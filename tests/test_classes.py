@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match='set CUDA_VISIBLE_DEVICES=1'):
         check_config(TrainConfig(device='cuda:1'))
     if torch.cuda.is_available(): return
-    with pytest.raises(ValueError, match="device 'cuda' is asked for"):
+    with pytest.raises(ValueError, match="device 'cuda' was requested"):
         Trainer(TrainConfig(device='cuda'))
 
 
