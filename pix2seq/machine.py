@@ -101,8 +101,8 @@ def check_shared_memory(
     fitting = max(0, (free//batch - 2)//2)     # each prepares two batches, two are in use
     if config.workers > fitting:
         raise OSError(f"{config.workers} workers with batches of {images} images take "
-                      f"{batch*(2*config.workers + 2)/2**20:.1f} MiB of shared memory, but {folder} "
-                      f"has {free/2**20:.1f} MiB for a process: --workers {fitting} fits; "
+                      f"{batch*(2*config.workers + 2)/2**20:.1f} MiB of shared memory, but "
+                      f"{folder} has {free/2**20:.1f} MiB for a process: --workers {fitting} fits; "
                       "a container gets more by --shm-size=1g")
 
 # %% ../nbs/12f_machine.ipynb #3996ec1b
@@ -114,7 +114,7 @@ def make_accelerator(
     trackers = config.trackers.split(",") if config.trackers else None
     if cpu and config.mixed_precision == "fp16":
         raise ValueError("mixed_precision 'fp16' needs a GPU; on a CPU, 'bf16' or 'no' work")
-    once = GradientAccumulationPlugin(num_steps=1)   # we accumulate ourselves; this ignores its variable
+    once = GradientAccumulationPlugin(num_steps=1)          # we accumulate ourselves
     early = DataLoaderConfiguration(non_blocking=not cpu and torch.cuda.is_available())
     accelerator = Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, log_with=trackers,
                               project_dir=config.out, gradient_accumulation_plugin=once,
@@ -135,7 +135,7 @@ def check_packages(
     for name in (config.coco_backend, *filter(None, config.trackers.split(","))):
         if not any(map(find_spec, _PACKAGES[name])):
             raise ImportError(f"{name} is not installed: pip install {name.replace('_', '-')}")
-    import_module(config.coco_backend)                      # a broken package fails here, not at the end
+    import_module(config.coco_backend)                      # a broken package fails here
 
 # %% ../nbs/12f_machine.ipynb #cb22369e
 _MEMORY = "allocate memory", "out of memory", "not enough memory"

@@ -237,7 +237,7 @@ def follow(
     every:float=5., # seconds between two pictures
 ): # a context: the picture is kept up to date while its block runs
     "Watch a run from a notebook, wherever it trains."
-    from IPython.display import display                     # only notebooks have it
+    from IPython.display import display  # only notebooks have it
     picture = display("waiting for the first line of metrics", display_id=True)
     done, path = threading.Event(), Path(out)/"metrics.jsonl"
     def redraw():

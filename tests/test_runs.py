@@ -125,7 +125,7 @@ def test_a_start_that_was_killed_is_begun_again(tmp_path):
 
 
 def test_bad_lines_of_metrics(whole, tmp_path):
-    "They are left out with a warning, and the run goes on to the same weights."
+    "They are skipped with a warning, and the run continues to the same weights."
     config = copy_of(whole, tmp_path)
     path = tmp_path/'run/metrics.jsonl'
     good = read_metrics(path)
