@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match='set CUDA_VISIBLE_DEVICES=1'):
         check_config(TrainConfig(device='cuda:1'))
     if torch.cuda.is_available(): return
-    with pytest.raises(ValueError, match="device 'cuda' is asked for"):
+    with pytest.raises(ValueError, match="device 'cuda' was requested"):
         Trainer(TrainConfig(device='cuda'))
 
 
@@ -355,7 +355,7 @@ def left(config:TrainConfig) -> dict: # bytes by name
     (lambda c: (c['images'].pop(), c.update(annotations=c['annotations'][:10])),
      'training images were 6 and now are 5; training boxes were 12 and now are 10'),
     (lambda c: c['annotations'].pop(), 'training boxes were 12 and now are 11'),
-    (lambda c: c['annotations'][0].update(category_id=3), 'training annotations are not those of')))
+    (lambda c: c['annotations'][0].update(category_id=3), 'the training annotations have changed')))
 def test_a_run_knows_its_data_again(tmp_path, edit, sentence):
     "Other names, classes, images, boxes: refused, nothing lost; --fresh moves the folder aside."
     config, data, before = begun(tmp_path)
