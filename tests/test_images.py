@@ -377,7 +377,7 @@ def test_classes_by_their_names(detector, tmp_path, capsys):
     assert {row['image_id'] for row in rows} == {'7'}
     assert {row['category_id'] for row in rows} == {101 - number for number in expected}
     truth.write_text('[]')
-    with pytest.raises(ValueError, match=r'a\.json is no COCO-format file'):
+    with pytest.raises(ValueError, match=r'a\.json is not a COCO-format file'):
         predict(detector, [path], tmp_path/'out', annotations=truth)
 
 
@@ -404,6 +404,26 @@ def test_images_are_never_overwritten(detector, tmp_path):
     for _ in range(2):  # the pictures of the first run are no images of the second
         rows, _ = predict(detector, [tmp_path/'in'], tmp_path/'in'/'found', recursive=True)
         assert {row['image_id'] for row in rows} == {'a.png'}
+
+
+@pytest.mark.parametrize('content', ['{"mine": 1}', '[1, 2]', '[{"image_id": 1, "bbox": []}]',
+                                     '', None])
+def test_detections_take_the_place_of_no_other_file(detector, tmp_path, content):
+    "Only a results file is replaced; this is known before an image is read."
+    save(tmp_path/'in'/'a.png', SCENES[0])
+    place = tmp_path/'out'/'detections.json'
+    if content is None: place.mkdir(parents=True)
+    else:
+        place.parent.mkdir()
+        place.write_text(content)
+    with pytest.raises(ValueError, match=r'detections\.json exists and is not a results file'):
+        predict(detector, [tmp_path/'in'], tmp_path/'out')
+    assert list(place.parent.iterdir()) == [place]
+    assert content is None or place.read_text() == content
+    if content is not None:
+        place.write_text(' [\n {"score": 1, "image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4]}]')
+        rows, _ = predict(detector, [tmp_path/'in'], tmp_path/'out')
+        assert rows and results(tmp_path/'out') == rows
 
 
 def test_a_killed_run_keeps_what_it_read(detector, tmp_path, monkeypatch, capsys):

@@ -208,7 +208,7 @@ def test_saving_loses_nothing(data, results):
     before = results.read_bytes(), data.path.read_bytes()
     nan = ROW | dict(score=float('nan'))
     with pytest.raises(ValueError, match='not finite'): save_results([nan], results)
-    with pytest.raises(ValueError, match='is no results file'): save_results([ROW], data.path)
+    with pytest.raises(ValueError, match='is not a results file'): save_results([ROW], data.path)
     assert (results.read_bytes(), data.path.read_bytes()) == before
     assert not list(results.parent.glob('*.part'))
 
