@@ -16,9 +16,9 @@ from zipfile import BadZipFile, ZipFile
 
 from tqdm import tqdm
 
-from .kept_index import load_index
-from .files import written_aside
 from .download import download
+from .files import written_aside
+from .kept_index import load_index
 from .saved_weights import one_line
 
 # %% ../nbs/18_coco.ipynb #024d8c02

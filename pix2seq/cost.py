@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from torch.autograd.graph import saved_tensors_hooks
 
-from .train_config import TrainConfig
 from .machine import in_plain_words
+from .train_config import TrainConfig
 from .training import Trainer
 from .update import set_rates, train_step
 

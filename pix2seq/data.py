@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 
 from .boxes import as_boxes
 from .coco_file import make_index, pack, unpack
-from .kept_index import load_index
 from .images import deep_levels, read_image
+from .kept_index import load_index
 from .layouts import find_coco
 from .names import find_files, listed, match_classes
 from .other_formats import read_document

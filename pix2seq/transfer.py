@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .model import Pix2Seq
-from .saved_weights import load_weights
 from .model_config import Pix2SeqConfig
 from .names import same_name
+from .saved_weights import load_weights
 
 # %% ../nbs/08b_transfer.ipynb #7fe2be55
 def other_classes(

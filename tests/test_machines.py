@@ -21,16 +21,16 @@ from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
 from pix2seq import checkpoint, machine, run_folder, training
+from pix2seq.checkpoint import seal
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
+from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.recipes import RECIPES, from_recipe
-from pix2seq.train_config import TrainConfig
-from pix2seq.checkpoint import seal
-from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.run_folder import claim_folder
 from pix2seq.run_setup import build, with_objects
+from pix2seq.train_config import TrainConfig
 from pix2seq.training import Trainer
 from pix2seq.update import make_loader, make_optimizer, set_rates
 
