@@ -35,7 +35,7 @@ from .tf_checkpoint import MOST_INDEX_BYTES, TensorFlowCheckpoint, named_in, rea
 # %% ../nbs/11c_official.ipynb #101e5bc5
 def coco_classes() -> dict: # `num_classes`, `class_names` and `category_ids` for a `Pix2SeqConfig`
     "COCO's classes by COCO's own ids: 80 of the 91 have a name; the others go by their number."
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights # for names
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights as Weights
     words = Weights.COCO_V1.meta["categories"]                   # torchvision counts the same way
     unnamed = "__background__", "N/A"
     names = tuple(str(i) if word in unnamed else word for i, word in enumerate(words))
