@@ -12,16 +12,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pix2seq.checkpoint import is_whole
 from pix2seq.detector import Detector
 from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.train_config import TrainConfig, check_config, check_given
-from pix2seq.checkpoint import is_whole
 from pix2seq.run_setup import build
+from pix2seq.train_config import TrainConfig, check_config, check_given
 from pix2seq.training import Trainer
-from pix2seq.watching import read_metrics
 from pix2seq.transfer import other_classes
+from pix2seq.watching import read_metrics
 
 TINY = dict(backbone='vit', patch_size=16, encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2,
             decoder_layers=1, decoder_dim=32, decoder_mlp_dim=64, decoder_heads=2)

@@ -19,17 +19,17 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
-from pix2seq import checkpoint, machine, run_folder, training
+from pix2seq import checkpoint, files, machine, run_folder, training
+from pix2seq.checkpoint import seal
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
+from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.recipes import RECIPES, from_recipe
-from pix2seq.train_config import TrainConfig
-from pix2seq.checkpoint import seal
-from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.run_folder import claim_folder
 from pix2seq.run_setup import build, with_objects
+from pix2seq.train_config import TrainConfig
 from pix2seq.training import Trainer
 from pix2seq.update import make_loader, make_optimizer, set_rates
 
@@ -166,10 +166,9 @@ def test_a_checkpoint_is_sealed_where_no_folder_can_be_opened(tmp_path, monkeypa
     def opened(path, *args, real=os.open):
         if Path.is_dir(path): raise PermissionError(13, 'Permission denied', str(path))
         return real(path, *args)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, 'open', opened)
-        patch.setattr(os, 'name', 'nt')
-        seal(tmp_path, 3)
+    windows = SimpleNamespace(**vars(os) | dict(name='nt', open=opened))
+    monkeypatch.setattr(files, 'os', windows)  # pathlib keeps the real one
+    seal(tmp_path, 3)
     assert json.loads((tmp_path/'complete.json').read_text())['step'] == 3
 
 
