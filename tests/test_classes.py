@@ -18,7 +18,7 @@ from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.run_setup import build
-from pix2seq.train_config import TrainConfig, check_config, check_given, flag
+from pix2seq.train_config import TrainConfig, check_config, check_given
 from pix2seq.training import Trainer
 from pix2seq.transfer import other_classes
 from pix2seq.watching import read_metrics

@@ -20,7 +20,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
-from pix2seq import checkpoint, machine, run_folder, training
+from pix2seq import checkpoint, files, machine, run_folder, training
 from pix2seq.checkpoint import seal
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
@@ -167,10 +167,9 @@ def test_a_checkpoint_is_sealed_where_no_folder_can_be_opened(tmp_path, monkeypa
     def opened(path, *args, real=os.open):
         if Path.is_dir(path): raise PermissionError(13, 'Permission denied', str(path))
         return real(path, *args)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, 'open', opened)
-        patch.setattr(os, 'name', 'nt')
-        seal(tmp_path, 3)
+    windows = SimpleNamespace(**vars(os) | dict(name='nt', open=opened))
+    monkeypatch.setattr(files, 'os', windows)  # pathlib keeps the real one
+    seal(tmp_path, 3)
     assert json.loads((tmp_path/'complete.json').read_text())['step'] == 3
 
 
