@@ -10,9 +10,12 @@ import contextlib
 import io
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 from torchvision.ops import box_convert
+
+from .boxes import PALETTE
 
 # %% ../nbs/11_average_precision.ipynb #c4ccdd16
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -130,8 +133,6 @@ def show_precision_recall(
     ax=None, # matplotlib axes to draw on; a new figure by default
 ): # the axes
     "Draw precision at each recall, averaged over the classes: the area below a curve is its AP."
-    import matplotlib.pyplot as plt # here: most evaluations draw nothing
-    from pix2seq.boxes import PALETTE
     if ax is None: _, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
     looks = zip(ious, ("-", "--", ":", "-."), PALETTE)
     for iou, style, color in looks:

@@ -102,7 +102,7 @@ def detect_sharded(
     found = _detect_batches(model, dataset, *how, **options)
     with plain_workers(): batches = list(takewhile(lambda batch: not stopped(), found))
     if accelerator.num_processes == 1: return _join(batches)
-    from accelerate.utils import gather_object # here: one process has nothing to gather
+    from accelerate.utils import gather_object
     return _join(gather_object(batches))
 
 # %% ../nbs/11d_evaluation.ipynb #26b33f1b

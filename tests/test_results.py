@@ -16,14 +16,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pix2seq import coco, export
+from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
 from pix2seq.data import CocoDataset
 from pix2seq.digits import DigitScenes
-from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
 from pix2seq.evaluation import check_dataset, check_targets, detect_dataset, evaluate
-from pix2seq.results import coco_results, load_results, save_results
 from pix2seq.model import Pix2Seq
 from pix2seq.official import OFFICIAL, convert
 from pix2seq.pretrained import find_model, load_model
+from pix2seq.results import coco_results, load_results, save_results
 
 CATEGORIES = (3, 7, 20)
 
