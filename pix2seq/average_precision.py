@@ -10,20 +10,23 @@ import contextlib
 import io
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 from torchvision.ops import box_convert
+
+from .boxes import PALETTE
 
 # %% ../nbs/11_average_precision.ipynb #c4ccdd16
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 def _xywh(objects):
-    "Left, top, width and height, `[N, 4]` float64; of a results file, its own numbers."
+    "`[N, 4]` float64: left, top, width, height; a results file's own numbers, if it was read."
     if "xywh" in objects: return objects["xywh"]
     return box_convert(objects["boxes"].as_subclass(Tensor).cpu().double(), "xyxy", "xywh")
 
 def _rows(objects, image_id, first):
-    "One image's objects as COCO writes them."
+    "One image's objects as COCO's annotation rows."
     xywh = _xywh(objects)
     columns = dict(bbox=xywh.tolist(), area=xywh[:, 2:].prod(1).tolist(), iscrowd=[0]*len(xywh))
     given = dict(category_id="labels", score="scores", area="area", iscrowd="iscrowd")
@@ -32,12 +35,12 @@ def _rows(objects, image_id, first):
     return [row | dict(id=first + k, image_id=image_id) for k, row in enumerate(rows)]
 
 def _by_id(targets):
-    "The order of the images by their own ids; as they come where they have none."
+    "Indices of the images in the order of their ids; as given, if one has no id."
     ids = [target.get("image_id") for target in targets]
     return range(len(ids)) if None in ids else sorted(range(len(ids)), key=ids.__getitem__)
 
 def _coco(kind, images, annotations, categories):
-    "A COCO object without a file."
+    "A COCO object, built without a file."
     coco = kind()
     images, categories = [dict(id=i) for i in images], [dict(id=c) for c in categories]
     coco.dataset = dict(info={}, images=images, annotations=annotations, categories=categories)
@@ -46,7 +49,7 @@ def _coco(kind, images, annotations, categories):
 
 # %% ../nbs/11_average_precision.ipynb #b5999b4d
 def _backend(name):
-    "The classes of the data and of the judge."
+    "A backend's two classes: for the data, and for the figures."
     if name == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -61,12 +64,12 @@ def _backend(name):
 
 # %% ../nbs/11_average_precision.ipynb #c96a14af
 def coco_eval(
-    detections:list[dict], # for each image `boxes` xyxy in pixels, `labels`, `scores`
+    detections:list[dict], # for each image `boxes` `[N, 4]` xyxy in pixels, `labels`, `scores`
     targets:list[dict], # for each image `boxes`, `labels`, perhaps `iscrowd`, `area`, `image_id`
-    backend:str="pycocotools", # or `"faster_coco_eval"`, if installed: the same in less time
-    max_dets:int=100, # best detections of an image and class that count
+    backend:str="pycocotools", # or `"faster_coco_eval"`, if installed: the same, faster
+    max_dets:int=100, # number of best detections that count, for each image and class
 ): # the backend's own `COCOeval`, with its precision and recall arrays
-    "Match detections with the truth as COCO does. `ValueError` for lists of different lengths."
+    "Match detections with true objects as COCO does. `ValueError` for lists of unequal length."
     if len(detections) != len(targets):
         given = f"{len(detections)} images with detections, but {len(targets)} with targets"
         raise ValueError(given)
@@ -77,9 +80,9 @@ def coco_eval(
         truth += _rows(targets[k], i, len(truth) + 1)
         found += _rows(detections[k], i, len(found) + 1)
     categories = sorted({row["category_id"] for row in truth + found})
-    kind, judge = _backend(backend)
-    cocos = [_coco(kind, range(len(targets)), rows, categories) for rows in (truth, found)]
-    result = judge(*cocos, "bbox")
+    data_class, eval_class = _backend(backend)
+    cocos = [_coco(data_class, range(len(targets)), rows, categories) for rows in (truth, found)]
+    result = eval_class(*cocos, "bbox")
     result.params.maxDets = [1, min(10, max_dets), max_dets]
     with contextlib.redirect_stdout(io.StringIO()):
         result.evaluate()
@@ -89,13 +92,13 @@ def coco_eval(
 
 # %% ../nbs/11_average_precision.ipynb #03bf16fa
 def _mean(precision):
-    "Of the classes that there are; −1 where there is none."
+    "Mean over the classes that have objects; -1 if there are none."
     counted = precision[precision > -1]
     return float(counted.mean()) if counted.size else -1.
 
 def figures_of(
     result, # from `coco_eval`
-) -> dict[str,float]: # by the names in `FIGURES`, where 100 is what `max_dets` was
+) -> dict[str,float]: # by the names in `FIGURES`; `AR1`, `AR10`, `AR100` follow `max_dets`
     "The twelve figures of a result, as fractions; -1 where no object is of that size."
     names = *FIGURES[:6], *(f"AR{most}" for most in result.params.maxDets), *FIGURES[9:]
     AP = _mean(result.eval["precision"][..., 0, -1])
@@ -107,18 +110,18 @@ def coco_figures(
     backend:str="pycocotools", # see `coco_eval`
     max_dets:int=100, # see `coco_eval`
 ) -> dict[str,float]: # see `figures_of`
-    "COCO's twelve figures."
+    "COCO's twelve figures of detections."
     return figures_of(coco_eval(detections, targets, backend, max_dets))
 
 # %% ../nbs/11_average_precision.ipynb #896dd881
 def class_figures(
     result, # from `coco_eval`
-    class_names:tuple[str,...], # a word for each label
-) -> list[dict]: # of each class `name`, `AP` and `AP50` (-1 without a box to find), and `boxes`
-    "What each class that is there, or was found, contributes to the mean."
+    class_names:tuple[str,...], # the name of each label
+) -> list[dict]: # for each class `name`, `AP`, `AP50` (-1 without a box to find) and `boxes`
+    "The AP of each class that has true or detected objects, and its number of true boxes."
     rows = result.cocoGt.dataset["annotations"]
     boxes = Counter(row["category_id"] for row in rows if not row["iscrowd"])
-    precision = result.eval["precision"][..., 0, -1]                            # [10, 101, classes]
+    precision = result.eval["precision"][..., 0, -1] # [10, 101, classes]
     return [dict(name=class_names[label], AP=_mean(precision[..., k]),
                  AP50=_mean(precision[0, :, k]), boxes=boxes[label])
             for k, label in enumerate(result.params.catIds)]
@@ -126,21 +129,21 @@ def class_figures(
 # %% ../nbs/11_average_precision.ipynb #86eb9a40
 def show_precision_recall(
     result, # from `coco_eval`
-    ious:tuple[float,...]=(0.5, 0.75, 0.9), # overlaps to draw a curve for, four at most, of COCO's
+    ious:tuple[float,...]=(0.5, 0.75, 0.9), # up to four of COCO's overlaps, a curve for each
     ax=None, # matplotlib axes to draw on; a new figure by default
 ): # the axes
-    "Precision at each recall, averaged over the classes: the area below a curve is its AP."
-    import matplotlib.pyplot as plt # here, since most evaluations draw nothing
-    if ax is None: _, ax = plt.subplots(figsize=(4.2, 3.2), layout="constrained")
-    for iou, style in zip(ious, ("-", "--", ":", "-.")):
+    "Draw precision at each recall, averaged over the classes: the area below a curve is its AP."
+    if ax is None: _, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    looks = zip(ious, ("-", "--", ":", "-."), PALETTE)
+    for iou, style, color in looks:
         at = np.flatnonzero(np.isclose(result.params.iouThrs, iou))
         if not len(at): raise ValueError(f"COCO's overlaps are 0.5, 0.55, ..., 0.95, not {iou}")
-        precision = result.eval["precision"][at[0], :, :, 0, -1]  # [101, classes]; -1 if absent
+        precision = result.eval["precision"][at[0], :, :, 0, -1] # [101, classes]; -1 if absent
         curve = precision[:, (precision > -1).all(0)]
         if not curve.size: continue
         label = f"IoU {iou:g}: AP {curve.mean():.3f}"
-        ax.plot(result.params.recThrs, curve.mean(1), style, lw=2, label=label)
+        ax.plot(result.params.recThrs, curve.mean(1), style, color=color, lw=2, label=label)
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
     ax.grid(alpha=.3)
-    if ax.lines: ax.legend(fontsize=8, loc="lower left")
+    if ax.lines: ax.legend(fontsize=9, loc="lower left")
     return ax

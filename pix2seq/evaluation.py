@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable
 from itertools import takewhile
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .average_precision import coco_figures
-from .batches import seed_from
 from .data import CocoDataset
 from .model import Pix2Seq
 from .sampling import detect
@@ -25,7 +25,7 @@ from .workers import plain_workers, shielded, worker_options
 
 # %% ../nbs/11d_evaluation.ipynb #b771fd36
 class _Readable(Dataset):
-    "An index to its sample, or to a sentence where the image cannot be read."
+    "Samples; in place of an image that cannot be read, a sentence that tells why."
     def __init__(self, dataset, length): self.dataset, self.length = dataset, length
     def __len__(self): return self.length
     def __getitem__(self, i):
@@ -34,12 +34,16 @@ class _Readable(Dataset):
         return dict(sample, image=sample["image"].numpy())
 
 def _packed(samples):
-    "A batch as one tensor of bytes: on its way it takes one open file, not one for each image."
+    "A batch as one tensor of bytes: a worker passes it on with one open file, not one an image."
     return torch.frombuffer(bytearray(pickle.dumps(samples, protocol=5)), dtype=torch.uint8)
 
 # %% ../nbs/11d_evaluation.ipynb #aa1d78e6
+def _batch_seed(seed, number):
+    "A batch's own seed, the same on any process."
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]) >> 1
+
 def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, share, **options):
-    "Of this process's share, batch by batch: number, detections, targets, and what was unreadable."
+    "Yield number, detections, targets and errors of each batch in this process's share."
     length = len(dataset) if limit is None else min(limit, len(dataset))
     starts, (part, parts) = range(0, length, batch_size), share
     batches = [range(start, min(start + batch_size, length)) for start in starts]
@@ -50,7 +54,7 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
     bar = tqdm(loaded, "reading objects", len(loader), leave=False, disable=not progress)
     for number, batch in enumerate(bar):
         number, batch = part + number*parts, pickle.loads(batch.numpy())
-        generator.manual_seed(seed_from(seed, number))
+        generator.manual_seed(_batch_seed(seed, number))
         samples = [sample for sample in batch if not isinstance(sample, str)]
         images = [torch.from_numpy(sample["image"]) for sample in samples]
         detections = detect(model, images, generator=generator, **options)
@@ -58,53 +62,54 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
         yield number, detections, targets, [sample for sample in batch if isinstance(sample, str)]
 
 def _join(batches):
-    "Detections and targets in the order of the images."
+    "Detections and targets of all batches, in the order of the images."
     batches = sorted(batches, key=lambda batch: batch[0])
     detections, targets, bad = ([x for batch in batches for x in batch[k]] for k in (1, 2, 3))
-    if bad: warnings.warn(f"{len(bad)} of {len(bad) + len(targets)} images could not be read "
-                          f"and were left out; the first: {bad[0]}")
+    if bad:
+        warnings.warn(f"{len(bad)} of {len(bad) + len(targets)} images could not be read "
+                      f"and were skipped; the first: {bad[0]}")
     return detections, targets
 
 # %% ../nbs/11d_evaluation.ipynb #9735b7c9
 def detect_dataset(
-    model:Pix2Seq, # what reads
+    model:Pix2Seq, # the model that is evaluated
     dataset:Dataset, # of dictionaries: `image`, `boxes`, `labels`, perhaps `iscrowd` and `area`
-    limit:int|None=None, # stop after so many images; by default all
-    batch_size:int=50, # images read side by side
+    limit:int|None=None, # only the first `limit` images; by default all
+    batch_size:int=50, # images decoded at once
     workers:int=0, # processes that load images
-    seed:int=0, # of the sampling
+    seed:int=0, # seed of the sampling
     progress:bool=False, # show a progress bar
     **options, # see `generate`
 ) -> tuple[list[dict],list[dict]]: # detections and targets of the images that could be read
-    "Read every image of a data set; a warning counts those that cannot be read."
+    "Find the objects of every image in a data set. Skips files that cannot be read; one warning."
     how = limit, batch_size, workers, seed, progress, (0, 1)
     with plain_workers(): return _join(list(_detect_batches(model, dataset, *how, **options)))
 
 def detect_sharded(
-    model:Pix2Seq, # the same on every process
+    model:Pix2Seq, # the model, the same on every process
     dataset:Dataset, # see `detect_dataset`
     accelerator, # accelerate's `Accelerator`: the processes
     limit:int|None=None, # see `detect_dataset`
     batch_size:int=50, # see `detect_dataset`
-    workers:int=0, # for each process
-    seed:int=0, # of the sampling
-    stopped:Callable=lambda: False, # once it is true, this process reads no further batch
+    workers:int=0, # of each process
+    seed:int=0, # see `detect_dataset`
+    stopped:Callable=lambda: False, # when it is true, this process ends after its batch
     **options, # see `generate`
-) -> tuple[list[dict],list[dict]]: # the same on every process: what `detect_dataset` gives on one
-    "Read a data set with all processes: each takes every n-th batch, and the parts meet."
+) -> tuple[list[dict],list[dict]]: # as from `detect_dataset`, on every process
+    "Find the objects with n processes: each takes every n-th batch, and the results are gathered."
     share = (accelerator.process_index, accelerator.num_processes)
     how = limit, batch_size, workers, seed, False, share
     found = _detect_batches(model, dataset, *how, **options)
     with plain_workers(): batches = list(takewhile(lambda batch: not stopped(), found))
     if accelerator.num_processes == 1: return _join(batches)
-    from accelerate.utils import gather_object # here, since one process has nothing to gather
+    from accelerate.utils import gather_object
     return _join(gather_object(batches))
 
 # %% ../nbs/11d_evaluation.ipynb #26b33f1b
 def check_targets(
     targets:list[dict], # see `coco_eval`
 ) -> None:
-    "Is there anything to score? `ValueError` where no image was read, or none has a box to find."
+    "Raise `ValueError` if no image was read, or if no image has a box to find."
     if not targets: raise ValueError("no image was read, so there is nothing to score")
     crowds = [target.get("iscrowd", torch.zeros(len(target["labels"]))) for target in targets]
     if not any((crowd == 0).any() for crowd in crowds):
@@ -115,17 +120,17 @@ def check_targets(
 
 # %% ../nbs/11d_evaluation.ipynb #19e399ae
 def _is_lvis(path):
-    "Do the images of a JSON file list what is not on them, as LVIS's do?"
+    "Do the images of a JSON file list absent classes, as LVIS's do?"
     keys = b'"neg_category_ids"', b'"not_exhaustive_category_ids"'
     if path.suffix.lower() != ".json" or not path.stat().st_size: return False
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         return any(text.find(key) >= 0 for key in keys)
 
 def check_dataset(
-    dataset:Dataset, # what is to be scored; only of a `CocoDataset` anything is known beforehand
-    limit:int|None=None, # so many of its images; by default all
+    dataset:Dataset, # the data set to score; only a `CocoDataset` can be checked without reading
+    limit:int|None=None, # only its first `limit` images; by default all
 ) -> None:
-    "`ValueError` for data by LVIS's rules, and where no image has a box to find."
+    "Raise `ValueError` for data with LVIS's rules, or if no image has a box to find."
     if not isinstance(dataset, CocoDataset): return
     if _is_lvis(dataset.path):
         raise ValueError(f"{dataset.path} is labelled by LVIS's rules, which are not applied here; "
@@ -137,14 +142,14 @@ def check_dataset(
 
 # %% ../nbs/11d_evaluation.ipynb #87639abd
 def evaluate(
-    model:Pix2Seq, # what is judged
+    model:Pix2Seq, # the model that is evaluated
     dataset:Dataset, # see `detect_dataset`
-    limit:int|None=None, # stop after so many images; by default all
+    limit:int|None=None, # only the first `limit` images; by default all
     backend:str="pycocotools", # see `coco_eval`
     max_dets:int=100, # see `coco_eval`
     **options, # see `detect_dataset`
 ) -> dict[str,float]: # see `figures_of`
-    "Read a data set's objects and score them. `ValueError` where there is nothing to score."
+    "COCO's figures of a model on a data set. `ValueError` if there is nothing to score."
     check_dataset(dataset, limit)
     detections, targets = detect_dataset(model, dataset, limit, **options)
     check_targets(targets)
