@@ -79,7 +79,7 @@ def save_checkpoint(
         model.save_pretrained(aside)
         torch.save(state, aside/"training.pt")
         seal(aside, state["step"])
-    except Exception as e:                                  # libraries have their own errors for a full disk
+    except Exception as e:                                  # each library has its own errors
         shutil.rmtree(aside, ignore_errors=True)            # leaves a link or a file alone
         step = state["step"]
         raise OSError(f"no checkpoint of update {step} could be saved in {out}: {e}") from e

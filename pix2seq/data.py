@@ -18,22 +18,23 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from .boxes import as_boxes
-from .coco_file import load_index, make_index, pack, unpack
+from .coco_file import make_index, pack, unpack
 from .images import deep_levels, read_image
+from .kept_index import load_index
 from .layouts import find_coco
 from .names import find_files, listed, match_classes
 from .other_formats import read_document
 
 # %% ../nbs/05_data.ipynb #7e113318
 class CocoDataset(Dataset):
-    "A COCO-format data set, its annotations kept as flat arrays that worker processes share."
+    "A COCO-format data set; its annotations are flat arrays that worker processes share."
     def __init__(self,
         images:str|Path, # folder with the image files
-        annotations:str|Path, # JSON file in COCO's format; or what `read_document` reads
-        category_ids:tuple|None=None, # of a model or a training set, with which the file must agree
+        annotations:str|Path, # JSON file in COCO's format; or what `read_document` accepts
+        category_ids:tuple|None=None, # of a model or a training set; the file must agree with them
         class_names:tuple[str,...]|None=None, # the name of each of these classes
-        by_name:bool=False, # find the classes by their names alone
-        levels:int|None=None, # what is white in deep images; by default by the data set
+        by_name:bool=False, # match classes by name and ignore ids
+        levels:int|None=None, # value of white in 16-bit images; by default measured
     ):
         self.images, self.path = Path(images), Path(annotations)
         if not self.images.is_dir():
@@ -58,24 +59,26 @@ class CocoDataset(Dataset):
         "Open a split of a folder; see `find_coco`."
         return cls(*find_coco(folder, split), category_ids, class_names, by_name, levels)
 
-    def __len__(self): return len(self.image_ids)
+    def __len__(self):
+        "Number of images."
+        return len(self.image_ids)
 
 # %% ../nbs/05_data.ipynb #becd7f53
 @patch
 def image_id(self:CocoDataset, i:int) -> int|str: # of image `i`
-    "The file's own id of an image."
+    "The id of an image in the annotation file."
     row = self.image_ids[i]
     return unpack(row) if row.ndim else row.item()
 
 @patch
 def file(self:CocoDataset, i:int) -> Path: # of image `i`
-    "Where an image lies."
+    "The path of an image file."
     return self.images/unpack(self.file_names[i])
 
 @patch
 def __getitem__(self:CocoDataset,
     i:int, # index of an image
-) -> dict: # `image` `[3, H, W]`, `boxes` `[N, 4]` in pixels, `labels`, and more of the file
+) -> dict: # `image` `[3, H, W]`, `boxes` `[N, 4]` in pixels, `labels`, `iscrowd`, …
     "An image with its boxes. Raises `OSError` if it cannot be read."
     if not 0 <= i < len(self): raise IndexError(f"image {i} is outside 0..{len(self) - 1}")
     size, part = tuple(self.sizes[i].tolist()), slice(*self.starts[i:i + 2].tolist())
@@ -87,7 +90,7 @@ def __getitem__(self:CocoDataset,
 
 # %% ../nbs/05_data.ipynb #ecc59920
 def _check_conventions(path, facts):
-    "Raise a sentence if all boxes are fractions, or corners, instead of corner and size in pixels."
+    "Raise `ValueError` if boxes are fractions or two corners, not corner and size in pixels."
     boxes, beyond = facts["num_boxes"], facts["num_beyond"]
     expected = "expected [x, y, width, height] in pixels"
     if boxes and facts["num_fractions"] >= 0.99*boxes:
@@ -98,15 +101,15 @@ def _check_conventions(path, facts):
             f"{beyond} of {boxes} leave their image, as corners all fit; {expected}")
 
 def _settle(index):
-    "Look at each page before workers are made, so that no worker is the only one that holds it."
+    "Read all memory pages before workers start, so that the workers share them."
     for array in index.values(): array.sum()
-    # what the names took: the C library would keep it, and Linux count it as used
+    # give back the memory of the file names, which the C library would keep
     try: ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError): pass # another C library
 
 @patch
 def _take(self:CocoDataset, index, facts, category_ids, class_names, by_name):
-    "Take over the arrays, and say what was repaired."
+    "Take over the arrays, and warn of what was repaired."
     _check_conventions(self.path, facts)
     label = self._number(facts, category_ids, class_names, by_name)
     packed = index["file_names"]
@@ -118,15 +121,16 @@ def _take(self:CocoDataset, index, facts, category_ids, class_names, by_name):
     same = label.equal(torch.arange(len(label), dtype=torch.int16))
     self.labels = index["labels"] if same else label[index["labels"].int()]
     self.num_dropped, self.num_clamped = facts["num_dropped"], facts["num_clamped"]
-    if self.num_dropped or self.num_clamped: warnings.warn(
-        f"{self.path}: of {facts['num_boxes']} boxes {self.num_dropped} had no finite positive "
-        f"area inside their image and were dropped, {self.num_clamped} reached out of it and "
-        "were clamped")
+    if self.num_dropped or self.num_clamped:
+        warnings.warn(
+            f"{self.path}: of {facts['num_boxes']} boxes {self.num_dropped} had no finite positive "
+            f"area inside their image and were dropped, {self.num_clamped} reached out of it and "
+            "were clamped")
 
 # %% ../nbs/05_data.ipynb #1086790b
 @patch
 def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
-    "Settle the ids and names of the labels; the label of each class of the file, int16."
+    "Set the ids and names of the labels; returns the label of each class of the file, int16."
     categories = [*map(tuple, facts["categories"])]
     ids, names = zip(*categories)
     label, self.file_ids = range(len(ids)), ids
@@ -142,11 +146,11 @@ def _number(self:CocoDataset, facts, category_ids, class_names, by_name):
 
 # %% ../nbs/05_data.ipynb #a900a86f
 def _count(n, word):
-    "A number of things."
+    "A number and a noun, in the plural unless the number is 1."
     return f"{n:,} {word}" + ("es" if word.endswith(("x", "s")) else "s")*(n != 1)
 
 def opened(
-    dataset:CocoDataset, # as it was opened
+    dataset:CocoDataset, # just opened
 ) -> str: # one line
     "Where the data came from, and how much there is."
     counts = [(int(dataset.iscrowd.sum()), "of them crowds"), (dataset.num_dropped, "more dropped"),
@@ -159,11 +163,11 @@ def opened(
 
 # %% ../nbs/05_data.ipynb #c4ccc3a7
 def _owners(dataset):
-    "The image of each box, `[A]`."
+    "The index of each box's image, `[A]`."
     return torch.repeat_interleave(torch.arange(len(dataset)), dataset.starts.diff())
 
 def _too_many(dataset, max_objects):
-    "The sentence about images with more objects than a sequence holds."
+    "A sentence about images with more objects than a sequence holds, or `None`."
     objects = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset))
     if not (many := int((objects > max_objects).sum())): return None
     left_out = (objects - max_objects).clamp(min=0).sum()/objects.sum()
@@ -172,7 +176,7 @@ def _too_many(dataset, max_objects):
             f"{objects.max()}")
 
 def _too_small(dataset, canvas):
-    "The sentence about boxes that are no pixel wide on the canvas."
+    "A sentence about boxes narrower than a pixel on the canvas, or `None`."
     scale = (torch.tensor(canvas)/dataset.sizes).amin(1) # [N]
     sides = (dataset.boxes[:, 2:] - dataset.boxes[:, :2]).amin(1)*scale[_owners(dataset)]
     if not (small := int((sides < 1).sum())): return None
@@ -180,7 +184,7 @@ def _too_small(dataset, canvas):
             f"{canvas[0]}x{canvas[1]}; set a larger image_size")
 
 def _without_boxes(dataset):
-    "The sentence about classes of the file that no box has."
+    "A sentence about classes of the file without a box, or `None`."
     boxes = torch.bincount(dataset.labels.int(), minlength=len(dataset.class_names))
     classes = zip(dataset.file_ids, dataset.class_names, boxes)
     empty = [(i, name) for i, name, n in classes if i is not None and not n]
@@ -188,16 +192,16 @@ def _without_boxes(dataset):
 
 def limits(
     dataset:CocoDataset, # usually the training set
-    max_objects:int, # that a sequence has room for
+    max_objects:int, # objects that a sequence holds
     canvas:tuple[int,int], # `(height, width)` of the model's images
 ) -> str|None: # one line; `None` if all fits
-    "What of the data lies beyond a model's limits, and what to set."
+    "A line about data beyond a model's limits, and which setting to change."
     found = [_too_many(dataset, max_objects), _too_small(dataset, canvas), _without_boxes(dataset)]
     return "; ".join(filter(None, found)) or None
 
 # %% ../nbs/05_data.ipynb #2d7ea348
 def _cause(path, size):
-    "Why an image cannot be read, in a word: `swapped`, `pointer`, or nothing."
+    "Why an image cannot be read: `'swapped'` sides, an LFS `'pointer'`, or `None`: unknown."
     try:
         with open(path, "rb") as file:
             if file.read(30).startswith(b"version https://git-lfs"): return "pointer"
@@ -205,7 +209,7 @@ def _cause(path, size):
     except Exception: return None
 
 def _check_readable(dataset, seed, most):
-    "Raise a sentence if no image of a seeded sample can be read; images that are not square first."
+    "Raise `ValueError` if no image of a seeded sample can be read; non-square images first."
     order = np.random.default_rng(seed).permutation(len(dataset))
     square = (dataset.sizes[:, 0] == dataset.sizes[:, 1]).numpy()[order]
     sample = order[np.argsort(square, kind="stable")][:most].tolist()
@@ -223,14 +227,14 @@ def _check_readable(dataset, seed, most):
 def check_trainable(
     dataset:CocoDataset, # usually the training set
     seed:int=0, # of the sample
-    most:int=32, # images to try
+    most:int=32, # images to try at most
 ) -> None:
     "Raise `ValueError` if there is no box to train on, or no image can be read."
     crowds = int(dataset.iscrowd.sum())
     if crowds == len(dataset.boxes):
         counts = [(crowds, "are crowds"), (dataset.num_dropped, "were dropped as having no area")]
         why = " and ".join(f"{n:,} {what}" for n, what in counts if n)
-        raise ValueError(f"{dataset.path} has no box to train on: {why or 'it has none at all'}")
+        raise ValueError(f"{dataset.path} has no box to train on: {why or 'the file lists none'}")
     _check_readable(dataset, seed, most)
 
 # %% ../nbs/05_data.ipynb #9b626078
@@ -238,7 +242,7 @@ def check_trainable(
 def select(self:CocoDataset,
     indices:np.ndarray, # `[n]` of images
 ) -> CocoDataset: # of these images, in this order
-    "A part of a data set."
+    "A data set of some of the images."
     part, chosen = copy.copy(self), torch.as_tensor(indices)
     first, counts = self.starts[:-1][chosen], self.starts.diff()[chosen]
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -250,11 +254,11 @@ def select(self:CocoDataset,
     return part
 
 def split_off(
-    dataset:CocoDataset, # to cut in two
+    dataset:CocoDataset, # to split
     share:float, # of the images for validation, between 0 and 1
-    seed:int=0, # another one holds back other images
+    seed:int=0, # of the choice of images
 ) -> tuple[CocoDataset,CocoDataset]: # for training and for validation
-    "Hold back a share of the images. Raises `ValueError` if a part would have none with boxes."
+    "Hold back a share of the images. Raises `ValueError` if a part would have no boxes."
     if not 0 < share < 1:
         raise ValueError(f"the share for validation is {share}; expected 0 < share < 1")
     real = torch.bincount(_owners(dataset)[~dataset.iscrowd], minlength=len(dataset)).numpy()

@@ -64,7 +64,7 @@ def _open_own(file, mode):
     def opener(name, flags): return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
     return open(file, mode, opener=opener)
 
-# %% ../nbs/11cc_download.ipynb #eefa208c
+# %% ../nbs/11cc_download.ipynb #56772871
 def _state(file):
     "What changes when another process replaces a file; None if there is no file."
     try: status = file.stat()
@@ -170,7 +170,7 @@ def _write_notes(part, notes):
     "Note what is to come, before the first byte."
     with _open_own(_notes_of(part), "w") as file: json.dump(notes._asdict(), file)
 
-# %% ../nbs/11cc_download.ipynb #be4fec00
+# %% ../nbs/11cc_download.ipynb #adddf5ff
 def _receive(answer, file, have, notes, folder):
     "Write what comes, as long as enough of it comes."
     began, before = time.monotonic(), have
@@ -223,7 +223,7 @@ def _patiently(url, part, most, attempts, pause):
                                       f"{by_hand}") from e
             time.sleep(pause)
 
-# %% ../nbs/11cc_download.ipynb #ee4f549b
+# %% ../nbs/11cc_download.ipynb #dce532e4
 def download(
     url:str, # of a file
     file:Path, # where to put it

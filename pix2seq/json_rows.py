@@ -20,18 +20,19 @@ _decode = json.JSONDecoder().raw_decode
 _space, _sign = re.compile(r"[ \t\n\r]*").match, re.compile(r"[ \t\n\r]*([]},:])").match
 
 class _JSONFile:
-    "The values of a JSON file one after another; of its text only a window is in memory."
-    window, longest = 2**22, 2**28 # characters read at once; characters of one value
-    block = 2**14 # rows given at once
+    "Reads the values of a JSON file one by one, with only a window of its text in memory."
+    window, longest = 2**22, 2**28 # characters: of one read, and at most of one value
+    block = 2**14 # rows in a block
 
     def __init__(self, path):
-        self.file = open(path, encoding="utf-8-sig") # some editors begin a file with a mark
+        "Open a file, with a progress bar if it takes more than two seconds."
+        self.file = open(path, encoding="utf-8-sig") # without a byte-order mark
         self.text, self.at, self.passed = "", 0, 0
         self.progress = tqdm(total=path.stat().st_size, desc=f"reading {path.name}", unit="B",
                              unit_scale=True, delay=2)
 
     def more(self, error):
-        "Read on; or raise the error that the lack of text is."
+        "Read more text. Raises the decoder's error if there is none."
         rest = self.text[self.at:]
         fresh = self.file.read(max(self.window, len(rest))) if len(rest) < self.longest else ""
         if not fresh: raise ValueError(f"{error.msg} at character {self.passed + error.pos}")
@@ -41,7 +42,7 @@ class _JSONFile:
 # %% ../nbs/04bb_json_rows.ipynb #bcb68ab9
 @patch
 def peek(self:_JSONFile):
-    "The next character that is no space."
+    "The next character that is not white space."
     while (at := _space(self.text, self.at).end()) == len(self.text):
         self.more(JSONDecodeError("It ends", self.text, at))
     self.at = at
@@ -49,13 +50,13 @@ def peek(self:_JSONFile):
 
 @patch
 def value(self:_JSONFile, signs):
-    "The next value, and which of the signs stands behind it."
+    "The next value, and the sign after it, which must be one of `signs`."
     while True:
         try:
             value, end = _decode(self.text, _space(self.text, self.at).end())
             sign = _sign(self.text, end)
             if not sign or sign[1] not in signs:
-                raise JSONDecodeError(f"No '{signs[0]}'", self.text, end)
+                raise JSONDecodeError(f"Expected '{signs[0]}'", self.text, end)
             self.at = sign.end()
             return value, sign[1]
         except JSONDecodeError as e: self.more(e)
@@ -63,15 +64,16 @@ def value(self:_JSONFile, signs):
 # %% ../nbs/04bb_json_rows.ipynb #f73cd9ee
 @patch
 def take(self:_JSONFile, signs):
-    "The next character that is no space, which must be one of these."
+    "Read the next sign, which must be one of `signs`."
     sign = self.peek()
-    if sign not in signs: raise ValueError(f"No '{signs[0]}' at character {self.passed + self.at}")
+    if sign not in signs:
+        raise ValueError(f"Expected '{signs[0]}' at character {self.passed + self.at}")
     self.at += 1
     return sign
 
 @patch
 def rows(self:_JSONFile):
-    "The rows of the list that begins here, a block at a time."
+    "The rows of the list that starts here, a block at a time."
     self.take("[")
     rows, after = [], self.take("]") if self.peek() == "]" else ","
     while after == ",":
@@ -86,14 +88,14 @@ def rows(self:_JSONFile):
 @patch
 def lists(self:_JSONFile):
     "Pairs of a list's name and a block of its rows."
-    if self.peek() != "{": # without lists, and perhaps no JSON
+    if self.peek() != "{": # a value without lists, or not JSON
         json.loads(self.text + self.file.read(self.longest))
         return
     self.take("{")
     after = self.take("}") if self.peek() == "}" else ","
     while after == ",":
         name, _ = self.value(":")
-        if type(name) is not str: raise ValueError(f"The name {name!r} is no string")
+        if type(name) is not str: raise ValueError(f"The name {name!r} is not a string")
         if self.peek() == "[":
             for rows in self.rows(): yield name, rows
             after = self.take(",}")

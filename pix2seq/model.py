@@ -162,3 +162,14 @@ def from_pretrained(cls:Pix2Seq,
     values = {k: weights[k].to(map_location, own[k].dtype, copy=True) for k in own}
     model.load_state_dict(values, assign=True)
     return model.eval()
+
+# %% ../nbs/08_model.ipynb #63c4c4de
+@patch(cls_method=True)
+def from_official(cls:Pix2Seq,
+    name:str|Path, # a published model, such as `"coco-resnet50-640"`, or a TensorFlow checkpoint
+    *options, # see `load_official`, as for the following
+    **fields, # fields of `Pix2SeqConfig` that the checkpoint does not tell
+) -> Pix2Seq: # in evaluation mode
+    "Load a model that the published code trained."
+    from pix2seq.official import load_official # a later chapter
+    return load_official(name, *options, **fields)

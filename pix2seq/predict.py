@@ -22,16 +22,16 @@ from tqdm import tqdm
 
 from .boxes import show_boxes
 from .detector import Detector
-from .results import coco_results
 from .files import written_aside
 from .images import deep_levels, image_files, read_image
 from .model_config import Pix2SeqConfig
+from .results import check_results_file, coco_results
 
 # %% ../nbs/13b_predict.ipynb #abadee4f
 def names_below(
     files:list[Path], # at least one
 ) -> list[Path]: # relative
-    "The path of each file below the folder that all share."
+    "The path of each file below the folder that contains them all."
     whole = [Path(os.path.abspath(file)) for file in files]
     common = os.path.commonpath([path.parent for path in whole])
     return [path.relative_to(common) for path in whole]
@@ -40,37 +40,38 @@ def known_ids(
     files:list[Path], # image files
     annotations:str|Path, # a COCO-format file
     images:list[dict], # its `images`
-) -> list: # an id for each file
-    "By its path, or by its bare name where only one image has it. Raises `ValueError` otherwise."
+) -> list: # the id of each file
+    "Find each file by its path, or by a bare name that one image has. `ValueError` otherwise."
     ids = [None]*len(files)
-    for form in (_plain, _folded): # as it is written, else but for capitals and percent signs
+    for form in (_plain, _folded): # first exactly, then without case and percent-encoding
         rows = defaultdict(list)
         for row in images: rows[form(row["file_name"]).split("/")[-1]].append(row)
         ids = [_one_id(file, rows, form) if one is None else one for file, one in zip(files, ids)]
     lost = [file for file, found in zip(files, ids) if found is None]
-    if lost: raise ValueError(f"{len(lost)} of {len(files)} files have no image of their own in "
-                              f"{annotations}, by path or by name; the first: {lost[0]}")
+    if lost:
+        raise ValueError(f"{len(lost)} of {len(files)} files have no image of their own in "
+                         f"{annotations}, by path or by name; the first: {lost[0]}")
     again = next((found for found, count in Counter(ids).items() if count > 1), None)
-    if again is not None: raise ValueError(
-        f"{' and '.join(str(f) for f, found in zip(files, ids) if found == again)} "
-        f"have the same image {again!r} in {annotations}")
+    if again is not None:
+        same = " and ".join(str(file) for file, found in zip(files, ids) if found == again)
+        raise ValueError(f"{same} have the same image {again!r} in {annotations}")
     return ids
 
 # %% ../nbs/13b_predict.ipynb #dacaa891
 def _plain(name):
-    "A path as one form of Unicode, with slashes."
+    "A path with slashes, in Unicode's composed form (NFC)."
     return unicodedata.normalize("NFC", _text(name).replace("\\", "/")).removeprefix("./")
 
 def _text(name):
-    "A path as it reads where file names are UTF-8, whatever the locale."
+    "A path decoded as UTF-8, independent of the locale."
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 def _folded(name):
-    "A path but for capitals and percent-encoding."
+    "A path in lower case, without percent-encoding."
     return unquote(_plain(name)).lower()
 
 def _one_id(file, rows, form):
-    "The id of the one row whose file name ends a path, or that alone has its bare name."
+    "The id of the row whose file name ends this path, or of the only row with its bare name."
     path = form(os.path.abspath(file))
     same = rows.get(path.split("/")[-1], [])
     ends = [row for row in same if path.endswith("/" + form(row["file_name"]).lstrip("/"))]
@@ -82,37 +83,38 @@ def _one_id(file, rows, form):
 def class_ids(
     config:Pix2SeqConfig, # of the model: names and ids of its classes
     categories:list[dict], # of a COCO-format file: `id` and `name`
-    annotations:str|Path, # that file, for the sentence
-) -> tuple: # for each label the file's id, None where it has no such class
-    "The file's ids of the model's classes, by their names; prints what it does not list."
+    annotations:str|Path, # path of that file, for messages
+) -> tuple: # the file's id of each label; None for a class that it does not list
+    "The file's ids of the model's classes, by name. Prints which classes it does not list."
     own = config.category_ids or tuple(range(config.num_classes))
     theirs = {row.get("name"): row.get("id") for row in categories}
     found = [name for name in config.class_names or () if name in theirs]
     if not found:
-        _say(f"{annotations} names none of the model's classes: category ids are the model's own")
+        _say(f"{annotations} names none of the model's classes: category ids are the model's")
         return own
     lost = [name for name in config.class_names if name not in theirs]
-    if lost: _say(f"{annotations} does not list {len(lost)} of the model's classes, whose objects "
-                  f"are left out of the rows: {', '.join(lost)[:80]}")
+    if lost:
+        _say(f"{annotations} does not list {len(lost)} of the model's classes; "
+             f"their objects are not written: {', '.join(lost)[:80]}")
     return tuple(map(theirs.get, config.class_names))
 
 def _say(text):
-    "Print a line above the progress bar; what the terminal cannot show is escaped."
+    "Print a line above the progress bar; escape what the terminal cannot show."
     code = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(code, "backslashreplace").decode(code))
 
 # %% ../nbs/13b_predict.ipynb #e604678e
 def _theirs(files, annotations, config):
-    "The ids that a COCO-format file has for images and for the classes of a model."
-    if not Path(annotations).is_file(): # a pipe would wait
-        raise FileNotFoundError(f"{annotations} is no file; expected one in COCO's format")
+    "The ids that a COCO-format file gives to images and to a model's classes."
+    if not Path(annotations).is_file(): # reading a pipe would wait for ever
+        raise FileNotFoundError(f"{annotations} is not a file; expected one in COCO's format")
     try:
         found = json.loads(Path(annotations).read_text(encoding="utf-8-sig"))
         images = [dict(id=row["id"], file_name=str(row["file_name"])) for row in found["images"]]
         classes = class_ids(config, found.get("categories", []), annotations)
-        {row["id"] for row in images} # raises for what cannot be an id
+        {row["id"] for row in images} # TypeError where an id is a list
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
-        raise ValueError(f"{annotations} is no COCO-format file with images: "
+        raise ValueError(f"{annotations} is not a COCO-format file with images: "
                          f"{type(e).__name__}: {e}") from e
     return known_ids(files, annotations, images), classes
 
@@ -121,11 +123,11 @@ def save_picture(
     path:Path, # a PNG file; its folder is made
     image:Tensor, # `[3, H, W]`
     objects:dict, # `boxes`, `labels`, `scores`
-    threshold:float, # least score of an object that is drawn
-    class_names:list[str], # a word for each label
+    threshold:float, # lowest score that is drawn
+    class_names:list[str], # the name of each label
 ) -> None:
-    "Draw detections at a size at which they can be read."
-    step = max(1, max(image.shape[-2:])//1600) # a panorama need not be drawn pixel by pixel
+    "Draw detections at a size at which their labels can be read."
+    step = max(1, max(image.shape[-2:])//1600) # a panorama: every n-th pixel is enough
     image, keep = image[:, ::step, ::step], objects["scores"] >= threshold
     height, width = (side*8/max(image.shape[-2:]) for side in image.shape[-2:]) # 8 inches at most
     figure = Figure((max(1, width), max(1, height)), layout="constrained")
@@ -137,29 +139,31 @@ def save_picture(
 # %% ../nbs/13b_predict.ipynb #8def64a5
 def picture_names(
     names:list[Path], # relative paths of images
-) -> list[Path]: # of their pictures, all different
-    "`x/a.jpg` becomes `x/a.png`, or `x/a.jpg.png` where two would be the same."
+) -> list[Path]: # paths of their pictures, all different
+    "`x/a.jpg` becomes `x/a.png`; where two would be the same, `x/a.jpg.png`."
     short = [name.with_suffix(".png") for name in names]
     whole = [name.with_name(f"{name.name}.png") for name in names]
     counts = Counter(map(_folded, short))
     mixed = [a if counts[_folded(a)] == 1 else b for a, b in zip(short, whole)]
     return mixed if len(set(map(_folded, mixed))) == len(names) else whole
 
+# %% ../nbs/13b_predict.ipynb #5dcbb760
 def _check_out(out, files, pictures):
     "Raise `ValueError` for a folder in which results would lie among the images."
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, but out must be a folder")
     taken = {os.path.realpath(file.parent) for file in files}
     among = [picture for picture in pictures if os.path.realpath(picture.parent) in taken]
-    if among: raise ValueError(f"{among[0]} would lie among the images in {among[0].parent}; "
-                               "choose another folder for the results")
+    if among:
+        raise ValueError(f"{among[0]} would lie among the images in {among[0].parent}; "
+                         "choose another folder for the results")
 
 def _inputs(paths, out, recursive):
-    "The image files that are meant, each once, without the pictures of an earlier run."
+    "The image files to read, each once, without the pictures of an earlier run."
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = {os.path.abspath(file): file for file in image_files(given, recursive)}
     out = Path(os.path.abspath(out))
-    if any(Path(os.path.abspath(name)) in out.parents for name in given): # the results lie inside
+    if any(Path(os.path.abspath(name)) in out.parents for name in given): # out lies inside
         files = {whole: file for whole, file in files.items() if out not in Path(whole).parents}
     if not files: raise ValueError("there are no images to read")
     return list(files.values())
@@ -167,10 +171,12 @@ def _inputs(paths, out, recursive):
 # %% ../nbs/13b_predict.ipynb #d210dd5d
 @contextmanager
 def growing_results(
-    folder:Path, # where
-): # for `with`: a function that takes rows
-    "Rows on disk: in `detections.jsonl` as they come, in `detections.json` when all is done."
+    folder:Path, # the output folder
+): # a context manager; it gives a function that takes rows and returns those it wrote
+    """Write rows to `detections.jsonl` as they come, and to `detections.json` at the end.
+    `ValueError` or `FileExistsError` where these names belong to other files."""
     lines, before = folder/"detections.jsonl", folder/"detections.before.jsonl"
+    check_results_file(folder/"detections.json")
     for file in (lines, before): _check_rows(file)
     if lines.exists() and lines.stat().st_size: os.replace(lines, before) # of an interrupted run
     lines.unlink(missing_ok=True)
@@ -186,9 +192,9 @@ def growing_results(
     for done in (lines, before): done.unlink(missing_ok=True)
 
 def _check_rows(file):
-    "Raise `FileExistsError` for what no interrupted run has left."
+    "Raise `FileExistsError` for a file that no interrupted run has left."
     if not os.path.lexists(file): return
-    begin = b'{"image_id"' # of each row; of the first, a kill may have left a part
+    begin = b'{"image_id"' # of each row; a kill may have cut the first one short
     if not file.is_symlink() and file.is_file():
         with open(file, "rb") as rows:
             if begin.startswith(rows.read(len(begin))): return
@@ -196,26 +202,35 @@ def _check_rows(file):
                           "its place: move it away")
 
 def _add_rows(rows, file, new):
-    "Add rows to a list and to an open file, but for those whose class has no id; and give them."
+    "Add the rows whose class has an id to a list and to an open file; return them."
     new = [row for row in new if row["category_id"] is not None]
     rows += new
     file.writelines(json.dumps(row) + "\n" for row in new)
     file.flush()
     return new
 
+# %% ../nbs/13b_predict.ipynb #91e094cf
+def _tell(file, error):
+    "Print what is wrong with a file, and return that line."
+    text = str(error) if str(file) in str(error) else f"{file}: {type(error).__name__}: {error}"
+    text = " ".join(text.splitlines())
+    _say(text)
+    return text
+
 # %% ../nbs/13b_predict.ipynb #a7dc31ca
 def predict(
-    detector:Detector, # what reads
+    detector:Detector, # the model with its options
     paths:list[Path], # image files, folders, or patterns such as `photos/*.jpg`
     out:str|Path, # folder for the pictures and `detections.json`
-    threshold:float=0.5, # least score of an object that is drawn; the JSON file has all
-    seed:int=0, # of the sampling
-    annotations:str|Path|None=None, # a COCO-format file, whose ids images and classes get
-    recursive:bool=False, # of a folder, take the images of its folders, too
-    max_pixels:int|None=None, # pixels that an image may have; by default what Pillow allows
-    levels:int|None=None, # what is white in deep images; by default as trained, else estimated
+    threshold:float=0.5, # lowest score that is drawn; the JSON file has all objects
+    seed:int=0, # seed of the sampling
+    annotations:str|Path|None=None, # COCO-format file that gives images and classes their ids
+    recursive:bool=False, # also read the folders inside a folder
+    max_pixels:int|None=None, # most pixels (width x height) of an image; by default Pillow's limit
+    levels:int|None=None, # value of white in 16-bit images; by default as trained, or estimated
 ) -> tuple[list[dict],list[Path]]: # rows of `detections.json`, and files that could not be read
-    "Find the objects on images. Raises `ValueError` if no file could be read."
+    """Find the objects on images. `ValueError` if no file could be read, or if the results would
+    lie among the images or replace another file."""
     if not 0 <= threshold <= 1: raise ValueError(f"threshold must lie in 0..1, not {threshold}")
     out, files = Path(out), _inputs(paths, out, recursive)
     names = names_below(files)
@@ -242,10 +257,3 @@ def predict(
         if len(unread) == len(files):
             raise ValueError(f"none of the files could be read as an image; the last: {problem}")
     return rows, unread
-
-def _tell(file, error):
-    "Print, and give, what is wrong with a file."
-    text = str(error) if str(file) in str(error) else f"{file}: {type(error).__name__}: {error}"
-    text = " ".join(text.splitlines())
-    _say(text)
-    return text

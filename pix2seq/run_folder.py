@@ -132,7 +132,7 @@ def lock_folder(
     "Keep other processes out. Raises `OSError` if another one trains in the folder."
     lock = FileLock(out/"lock", thread_local=False, is_singleton=True)   # one for the whole process
     try: lock.acquire(timeout=patience)
-    except NotImplementedError: pass                                     # a disk that knows no locks
+    except NotImplementedError: pass                        # a disk without locks
     except Timeout:
         other = {"process": "?", "host": "?"} | _owner(out)
         raise OSError(f"another process is training in {out}: wait for process {other['process']} "

@@ -30,18 +30,18 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.v2 import functional as TF
 
+from .batches import SampleStream
 from .bench import machine, machine_roof
 from .boxes import as_boxes
 from .command_line import command
-from .batches import SampleStream
 from .data import CocoDataset
 from .digits import DigitScenes
 from .images import read_image
 from .recipes import from_recipe
 from .train_config import TrainConfig
 from .training import Trainer
-from .update import set_rates, train_step
 from .transforms import train_transform
+from .update import set_rates, train_step
 
 # %% ../nbs/20_scale.ipynb #ee71d2d0
 _PER_FOLDER = 34_000 # images of a folder, as in Objects365; a file has at most some 60,000 names

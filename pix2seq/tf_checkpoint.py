@@ -82,7 +82,7 @@ def _message(data):
         found.setdefault(tag >> 3, []).append(value)
     return found
 
-# %% ../nbs/11ca_tf_checkpoint.ipynb #e7e0d658
+# %% ../nbs/11ca_tf_checkpoint.ipynb #eced4a81
 def _number(message, field):
     "A field that holds a number; zeros are left out."
     value = message.get(field, [0])[0]
@@ -166,7 +166,7 @@ def read_index(
 def named_in(
     state:Path, # a file `checkpoint`
 ) -> str|None: # a prefix without its folder; None if the file names none
-    "The newest checkpoint, as TensorFlow notes it beside the checkpoints."
+    "The newest checkpoint of a folder, as TensorFlow notes it there."
     with state.open("rb") as file: text = file.read(1 << 16).decode(errors="replace")
     found = re.search(r'^model_checkpoint_path: "([^"\n]+)"', text, re.M)
     name = Path(found[1]).name if found else ""
@@ -237,7 +237,7 @@ class TensorFlowCheckpoint:
             raise ValueError(f"{shard} is damaged: {key} does not have its checksum")
         return data
 
-# %% ../nbs/11ca_tf_checkpoint.ipynb #b7a57c3c
+# %% ../nbs/11ca_tf_checkpoint.ipynb #6d44ce9f
 @patch
 def __getitem__(self:TensorFlowCheckpoint,
     key:str, # of a variable

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import box_area
 
 from .batches import SampleStream, SequenceDataset, collate
-from .workers import worker_options
 from .loss import sequence_loss
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
 from .run_setup import with_objects
 from .train_config import TrainConfig, learning_rate
 from .transforms import train_transform
+from .workers import worker_options
 
 # %% ../nbs/12b_update.ipynb #24b90cad
 ADAM_EPS = 1e-8  # as published; added to the root of the mean squared gradient
@@ -57,7 +57,7 @@ def make_loader(
     step:int=0, # updates done
     pinned:bool=False, # in memory from which a GPU can copy while it computes
 ) -> DataLoader: # the batches of the remaining updates; `ValueError` for uneven shares
-    "The rest of the run's samples as batches; `accumulate` times `processes` of them make an update."
+    "The rest of the run's samples; `accumulate` times `processes` batches make an update."
     shares = processes*config.accumulate
     if config.batch_size % shares:
         raise ValueError(f"batch_size {config.batch_size} cannot be shared evenly: {processes} "
@@ -151,7 +151,7 @@ def train_step(
     weight = accelerator.reduce(sum(batch["token_weights"].sum() for batch in batches))
     optimizer.zero_grad()
     for batch in batches:
-        last = batch is batches[-1]                                      # gradients are averaged there
+        last = batch is batches[-1]                         # gradients are averaged there
         with nullcontext() if last else accelerator.no_sync(model):
             descend, loss, logits = shared_loss(model, batch, weight, processes*len(batches),
                                                 accelerator, config)
@@ -159,7 +159,7 @@ def train_step(
         total += loss.detach()
     total = accelerator.reduce(total)
     norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm or float("inf"))
-    scaled = config.mixed_precision == "fp16"                            # its scaler skips such a step
+    scaled = config.mixed_precision == "fp16"               # its scaler skips such a step
     if not total.isfinite() or not norm.isfinite() and not scaled:
         images = [i for batch in batches for i in batch["image_ids"]]
         raise FloatingPointError(f"the loss is {total.item()} and its gradient {norm.item()} on "

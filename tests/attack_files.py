@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from pix2seq.data import CocoDataset
-from pix2seq.results import load_results
 from pix2seq.images import image_formats, read_image
+from pix2seq.results import load_results
 
 
 # Damage

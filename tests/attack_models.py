@@ -15,13 +15,13 @@ import torch
 from published import SMALL, write_published
 from safetensors.torch import load_file, save_file
 
-from pix2seq import official
+from pix2seq import tf_checkpoint
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.tf_checkpoint import TensorFlowCheckpoint, read_index
 from pix2seq.saved_weights import bundled_weights
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint, read_index
 
 SOURCE = bundled_weights()["digits"]
 GONE = object()  # a field that is taken out
@@ -136,7 +136,7 @@ HARMLESS = {"half": _cast(torch.float16), "double": _cast(torch.float64)}
 EITHER = {"noise": _noise} # a digit of a number may be another and nobody can tell
 
 
-def index_cases(make:dict) -> dict[str,list]: # rows by name; see the writer in 11c_official
+def index_cases(make:dict) -> dict[str,list]: # rows by name; see `published.writer`
     "Tables of variables whose checksums are right and whose numbers are not."
     numbers, part, varint = make["numbers"], make["part"], make["varint"]
     head, one = make["header_row"], numbers((1, 1), (5, 4))
@@ -268,7 +268,7 @@ def lying_table(seed:int, folder:Path) -> dict:
     "With every checksum right: what is read lies inside its files."
     file, _ = _table(seed, folder)
     def read():
-        with patch.object(official, "_masked", _Right): return TensorFlowCheckpoint(file)
+        with patch.object(tf_checkpoint, "_masked", _Right): return TensorFlowCheckpoint(file)
     def right(read):
         return all(min(entry.offset, entry.size, *entry.shape, 0) >= 0
                    and entry.offset + entry.size <= read.shards[entry.shard].stat().st_size

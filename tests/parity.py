@@ -25,7 +25,6 @@ from pix2seq.loss import sequence_loss, token_losses
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.published_names import as_weight, is_training_state, our_name
-from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 from pix2seq.sampling import read_objects, truncate_logits
 from pix2seq.sequence import (
     corrupt_classes,
@@ -35,9 +34,9 @@ from pix2seq.sequence import (
     random_boxes,
     shift_boxes,
 )
+from pix2seq.tf_checkpoint import TensorFlowCheckpoint
 from pix2seq.tokenizer import BoxTokenizer, dequantize, quantize
 from pix2seq.train_config import TrainConfig, learning_rate
-from pix2seq.update import make_optimizer, set_rates
 from pix2seq.transforms import (
     FixedSizeCrop,
     ScaleJitter,
@@ -46,6 +45,7 @@ from pix2seq.transforms import (
     eval_transform,
     pad_image,
 )
+from pix2seq.update import make_optimizer, set_rates
 
 NAN = float("nan") # a difference that no bar allows
 DIFFER = "tokens that differ"

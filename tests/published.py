@@ -12,8 +12,12 @@ from pix2seq import official
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 
-CHAPTER = Path(__file__).parent.parent/"nbs/11c_official.ipynb"
-WRITER = "def write_checkpoint(", "def varint(", "def published_values(", "def write_official("
+CHAPTERS = Path(__file__).parent.parent/"nbs"
+WRITER = { # functions of the chapters' own tests, by module
+    "tf_checkpoint": ("varint", "write_checkpoint"),
+    "published_names": ("state_names", "kernel_of"),
+    "official": ("own_variables", "write_official"),
+}
 SMALL = dict(
     image_size=(64, 64), resnet_depths=(1, 1), resnet_width=8,
     encoder_layers=1, encoder_dim=32, encoder_mlp_dim=64, encoder_heads=4,
@@ -21,14 +25,20 @@ SMALL = dict(
 )
 
 
+def cells(module:str) -> list[str]: # their sources
+    "The code cells of a module's chapter."
+    chapter, = CHAPTERS.glob(f"*_{module}.ipynb")
+    found = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
+
+
 def writer() -> dict: # its functions by name, and `small`, which makes a model
-    "The chapter's own writer of checkpoints, which its tests use."
-    cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    "The writer of checkpoints that the chapters' tests use."
     room = dict(vars(official))
-    for source in sources: # imports first, then the cells that define the writer
-        wanted = source.startswith("#| hide\nimport") or any(name in source for name in WRITER)
-        if wanted: exec(source, room)
+    for module, functions in WRITER.items(): # imports first, then the cells that define the writer
+        for source in cells(module):
+            imports = source.startswith(("#| hide\nimport", "#| hide\nfrom"))
+            if imports or any(f"def {name}(" in source for name in functions): exec(source, room)
     return room | dict(small=lambda: Pix2Seq(Pix2SeqConfig(**SMALL)).eval())
 
 

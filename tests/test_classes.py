@@ -12,16 +12,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pix2seq.checkpoint import is_whole
 from pix2seq.detector import Detector
 from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.train_config import TrainConfig, check_config, check_given
-from pix2seq.checkpoint import is_whole
 from pix2seq.run_setup import build
+from pix2seq.train_config import TrainConfig, check_config, check_given, flag
 from pix2seq.training import Trainer
-from pix2seq.watching import read_metrics
 from pix2seq.transfer import other_classes
+from pix2seq.watching import read_metrics
 
 TINY = dict(backbone='vit', patch_size=16, encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2,
             decoder_layers=1, decoder_dim=32, decoder_mlp_dim=64, decoder_heads=2)
@@ -240,12 +240,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_options_without_effect_are_refused():
-    with pytest.raises(ValueError, match='preset has no effect beside weights: give one'):
+    with pytest.raises(ValueError, match='--preset has no effect with --weights: give only one'):
         build(TrainConfig(weights='digits', preset='resnet50'))
     for moot, name in (('steps', 'epochs'), ('warmup_steps', 'warmup_epochs'),
                        ('imagenet', 'weights'), ('train_json', 'data'), ('train_scenes', 'data'),
                        ('unlabelled', 'data'), ('val_share', 'val_json')):
-        with pytest.raises(ValueError, match=f'{moot} has no effect beside {name}'):
+        with pytest.raises(ValueError, match=f'{flag(moot)} has no effect with {flag(name)}:'):
             check_given({moot, name, 'lr'})
     check_given({'weights', 'epochs', 'data', 'val_share', 'lr'})
 
@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match='set CUDA_VISIBLE_DEVICES=1'):
         check_config(TrainConfig(device='cuda:1'))
     if torch.cuda.is_available(): return
-    with pytest.raises(ValueError, match="device 'cuda' is asked for"):
+    with pytest.raises(ValueError, match="device 'cuda' was requested"):
         Trainer(TrainConfig(device='cuda'))
 
 
@@ -355,7 +355,7 @@ def left(config:TrainConfig) -> dict: # bytes by name
     (lambda c: (c['images'].pop(), c.update(annotations=c['annotations'][:10])),
      'training images were 6 and now are 5; training boxes were 12 and now are 10'),
     (lambda c: c['annotations'].pop(), 'training boxes were 12 and now are 11'),
-    (lambda c: c['annotations'][0].update(category_id=3), 'training annotations are not those of')))
+    (lambda c: c['annotations'][0].update(category_id=3), 'the training annotations have changed')))
 def test_a_run_knows_its_data_again(tmp_path, edit, sentence):
     "Other names, classes, images, boxes: refused, nothing lost; --fresh moves the folder aside."
     config, data, before = begun(tmp_path)

@@ -19,13 +19,14 @@ def picture(path, size=SIZE):
     Image.new("RGB", size, (90, 120, 60)).save(path, format="PNG")
 
 
-def coco(folder, path, n=3, name="{}.jpg", said=None, classes=CLASSES, edit=lambda document: None,
-         size=SIZE):
+def coco(folder, path, n=3, name="{}.jpg", written=None, classes=CLASSES,
+         edit=lambda document: None, size=SIZE):
     "`n` images and a COCO-format file of a box in each, of the classes in turn; `edit` changes it."
     images, annotations = [], []
     for i in range(1, n + 1):
         picture(folder/name.format(i), size)
-        images.append(dict(id=i, file_name=(said or name).format(i), width=size[0], height=size[1]))
+        file = (written or name).format(i)
+        images.append(dict(id=i, file_name=file, width=size[0], height=size[1]))
         annotations.append(dict(id=i, image_id=i, category_id=classes[i % len(classes)][0],
                                 bbox=BOX, area=600, iscrowd=0))
     categories = [dict(id=k, name=word) for k, word in classes]
@@ -204,7 +205,7 @@ def test_large_boxes_are_no_corners(root):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("edit, message", [
-    (lambda document: document.update(annotations=[]), "no box to train on: it has none at all"),
+    (lambda document: document.update(annotations=[]), "no box to train on: the file lists none"),
     (each("annotations", iscrowd=1), "no box to train on: 3 are crowds"),
     (each("annotations", bbox=[100, 100, 5, 5]), "3 were dropped"),
 ], ids=["none", "crowds", "dropped"])
@@ -256,13 +257,13 @@ def test_limits_say_what_to_set(root):
         document["annotations"] += rows
         document["categories"].append(dict(id=3, name="root"))
     dataset = usual(root, edit=edit)
-    said = limits(dataset, 4, (24, 32))
-    assert "1 of 3 images have more than 4 objects, so 50.00% of all boxes" in said
-    assert "set max_instances to 10" in said and "'root' (id 3)" in said
-    assert "9 of 12 boxes are narrower than a pixel on the canvas of 24x32" in said
+    line = limits(dataset, 4, (24, 32))
+    assert "1 of 3 images have more than 4 objects, so 50.00% of all boxes" in line
+    assert "set max_instances to 10" in line and "'root' (id 3)" in line
+    assert "9 of 12 boxes are narrower than a pixel on the canvas of 24x32" in line
 
 
-def test_within_the_limits_nothing_is_said(root): assert limits(usual(root), 8, (96, 96)) is None
+def test_within_the_limits_there_is_no_line(root): assert limits(usual(root), 8, (96, 96)) is None
 
 
 # validation
@@ -315,14 +316,14 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts_are_found(root, name):
-    images, path, said = LAYOUTS[name]
-    coco(root/images, root/path, said=said)
+    images, path, written = LAYOUTS[name]
+    coco(root/images, root/path, written=written)
     assert find_coco(root, "train") == (root/images, root/path)
     assert is_usual(CocoDataset.from_folder(root))
 
 
 def test_absolute_names_of_existing_files(root):
-    coco(root/"images", root/"result.json", said=f"{root}/images/{{}}.jpg")
+    coco(root/"images", root/"result.json", written=f"{root}/images/{{}}.jpg")
     assert is_usual(CocoDataset.from_folder(root))
 
 
@@ -349,7 +350,7 @@ def test_the_test_split_is_not_for_validation(root):
 
 def test_no_validation_offers_a_share(root):
     coco(root/"images", root/"annotations"/"instances_default.json")
-    refused("no validation split .*--val-share 0.1", CocoDataset.from_folder, root, "val")
+    refused("no validation split.*--val-share 0.1", CocoDataset.from_folder, root, "val")
 
 
 def test_what_is_not_understood_lists_what_is(root):
@@ -480,7 +481,7 @@ def test_yolo_without_labels_is_an_image_without_boxes(root):
 @pytest.mark.parametrize("line, message", [
     ("{} 20 20 10 10", "object 1 of .*1.txt has the numbers .*expected fractions"),
     ("{} 0.5 0.5 0.1", "object 1 of .*expected a class and x, y, width, height"),
-    ("7 0.5 0.5 0.1 0.1", "objects of the class 7, but names are given for 0..1 only"),
+    ("7 0.5 0.5 0.1 0.1", "objects of the class 7, but only 0..1 have names"),
 ])
 def test_yolo_sentences(root, line, message):
     yolo(root, line=line)
@@ -507,13 +508,13 @@ def test_yolo_images_on_their_side_are_labelled_as_seen(root):
 def test_an_unreadable_image_is_left_out_of_yolo(root):
     yolo(root)
     (root/"images"/"train"/"2.jpg").write_bytes(b"")
-    with pytest.warns(UserWarning, match="1 image cannot be read and was left out; .* 2.jpg"):
+    with pytest.warns(UserWarning, match="1 image cannot be read and was skipped; .* 2.jpg"):
         assert len(CocoDataset.from_folder(root)) == 2
 
 
 # file names
 
-@pytest.mark.parametrize("name, said", [
+@pytest.mark.parametrize("name, written", [
     ("{}.jpg", "{}.JPG"), ("{}.JPG", "{}.jpg"), ("{}.jpg", "./{}.jpg"),
     ("a b {}.jpg", "a%20b%20{}.jpg"),
     ("a%20b {}.jpg", "a b {}.jpg"), ("sub/{}.jpg", "sub\\{}.jpg"), ("{}.jpg", "C:\\images\\{}.jpg"),
@@ -521,18 +522,18 @@ def test_an_unreadable_image_is_left_out_of_yolo(root):
     (unicodedata.normalize("NFC", "é{}.jpg"), unicodedata.normalize("NFD", "é{}.jpg")),
     (unicodedata.normalize("NFD", "é{}.jpg"), unicodedata.normalize("NFC", "é{}.jpg")),
 ])
-def test_names_that_look_otherwise(root, name, said):
-    assert is_usual(usual(root, name=name, said=said))
+def test_names_in_other_spellings(root, name, written):
+    assert is_usual(usual(root, name=name, written=written))
 
 
 def test_names_that_two_files_match_are_refused_with_both(root):
     for name in ("a/1.jpg", "b/1.jpg"): picture(root/"train"/name)
-    refused("1.jpg is not there .there is a/1.jpg, b/1.jpg, ", usual, root, n=1, name="c/{}.png",
-            said="1.jpg")
+    refused("1.jpg is not there .similar names: a/1.jpg, b/1.jpg", usual, root, n=1,
+            name="c/{}.png", written="1.jpg")
 
 
 def test_another_split_is_not_taken_for_this_one(root):
-    refused("3 of 3 images .*val/1.jpg is not there", usual, root, said="val/{}.jpg")
+    refused("3 of 3 images .*val/1.jpg is not there", usual, root, written="val/{}.jpg")
 
 
 def test_two_names_do_not_share_a_file(root):
@@ -547,7 +548,7 @@ def test_links_that_lead_back_do_not_hang(root):
     os.symlink(".", root/"train"/"same")
     os.symlink("sub", root/"train"/"also")
     assert is_usual(CocoDataset(*files))
-    files = coco(root/"train", root/"train.json", name="sub/{}.jpg", said="also/{}.jpg")
+    files = coco(root/"train", root/"train.json", name="sub/{}.jpg", written="also/{}.jpg")
     assert is_usual(CocoDataset(*files))
 
 

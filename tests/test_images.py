@@ -137,11 +137,12 @@ def test_float_images(tmp_path):
     np.testing.assert_array_equal(values(save(tmp_path/'b.tif', large)), (RAMP*200).round())
 
 
-@pytest.mark.parametrize('bad, said', [(np.nan, 'nan'), (np.inf, 'inf'), (-3, '-3'), (999, '999')])
-def test_float_images_refused(tmp_path, bad, said):
+@pytest.mark.parametrize('bad, expected',
+                         [(np.nan, 'nan'), (np.inf, 'inf'), (-3, '-3'), (999, '999')])
+def test_float_images_refused(tmp_path, bad, expected):
     pixels = RAMP.astype(np.float32)
     pixels[1, 1] = bad
-    with pytest.raises(OSError, match=rf'bad\.tif .*0\.\.1 or 0\.\.255, but reach .*{said}'):
+    with pytest.raises(OSError, match=rf'bad\.tif .*0\.\.1 or 0\.\.255, but reach .*{expected}'):
         read_image(save(tmp_path/'bad.tif', pixels))
 
 
@@ -149,9 +150,9 @@ def test_32_bit_integers(tmp_path):
     small, deep = (RAMP*200).astype(np.int32), (RAMP*60000).astype(np.int32)
     np.testing.assert_array_equal(values(save(tmp_path/'a.tif', small)), small)
     np.testing.assert_array_equal(values(save(tmp_path/'b.tif', deep)), (deep/257).round())
-    for pixels, said in ((deep + 10000, 'to 70000'), (deep - 1, 'from -1')):
+    for pixels, expected in ((deep + 10000, 'to 70000'), (deep - 1, 'from -1')):
         path = save(tmp_path/'c.tif', pixels)
-        with pytest.raises(OSError, match=rf'c\.tif .*{said}'): read_image(path)
+        with pytest.raises(OSError, match=rf'c\.tif .*{expected}'): read_image(path)
 
 
 # Files
@@ -185,16 +186,17 @@ def test_bytes_and_open_files(tmp_path):
     with pytest.raises(OSError, match='its bytes are in no image format'): read_image(b'abc')
 
 
-@pytest.mark.parametrize('name, content, said', [
+@pytest.mark.parametrize('name, content, expected', [
     ('empty.jpg', b'', 'it is empty'),
     ('text.jpg', b'no image at all', 'its bytes are in no image format'),
     ('lfs.jpg', b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'),
-    ('phone.jpg', b'\0\0\0\x18ftypheic\0\0\0\0', 'HEIC, .* cannot read: pip install pillow-heif'),
+    ('phone.jpg', b'\0\0\0\x18ftypheic\0\0\0\0',
+     'HEIC file, .* cannot read: pip install pillow-heif'),
     ('film.jpg', b'\0\0\0\x18ftypisom\0\0\0\0', 'it is a video'),
     ('paper.jpg', b'%PDF-1.7', 'PostScript or PDF')])
-def test_what_is_no_image(tmp_path, name, content, said):
+def test_what_is_no_image(tmp_path, name, content, expected):
     (tmp_path/name).write_bytes(content)
-    with pytest.raises(OSError, match=rf'{name} cannot be read as an image: .*{said}'):
+    with pytest.raises(OSError, match=rf'{name} cannot be read as an image: .*{expected}'):
         read_image(tmp_path/name)
 
 
@@ -232,7 +234,7 @@ def test_folders_and_patterns(tmp_path):
         save(tmp_path/name, SCENES[0], format='PNG')
     for name in ('x.heic', 'y.HEIC', 'z.heif', 'notes.txt', 'a.eps'): (tmp_path/name).touch()
     names = lambda *args: [p.relative_to(tmp_path).as_posix() for p in image_files(*args)]
-    with pytest.warns(UserWarning, match=r'3 files in .* HEIC.*: pip install pillow-heif') as told:
+    with pytest.warns(UserWarning, match=r'has 3 HEIC files, .*: pip install pillow-heif') as told:
         assert names(tmp_path) == ['a.PNG', 'b.jpg']
     assert len(told) == 1
     with warnings.catch_warnings():
@@ -257,14 +259,14 @@ def test_one_image_of_any_kind(detector, tmp_path):
     assert detector([]) == [] == detector(iter([]))
 
 
-@pytest.mark.parametrize('wrong, said', [
+@pytest.mark.parametrize('wrong, expected', [
     (None, 'NoneType'), (3, 'not int'), ('', 'is empty'), ({'image': 1}, 'not dict'),
     ([3], 'not int'), ('none.png', 'none.png does not exist'), (np.zeros((8, 8), bool), 'bool'),
     (np.zeros((3, 8, 8), np.uint8), r'\[H, W, 3\] or \[H, W\] .*not \[3, 8, 8\]'),
     (np.full((8, 8), 300.), 'from 300 to 300'), (torch.zeros(4, 8, 8), r'\[4, 8, 8\]'),
     (torch.zeros(3, 8, 8).long(), 'int64')])
-def test_what_a_detector_refuses(detector, wrong, said):
-    with pytest.raises((TypeError, ValueError, OSError), match=said): detector(wrong)
+def test_what_a_detector_refuses(detector, wrong, expected):
+    with pytest.raises((TypeError, ValueError, OSError), match=expected): detector(wrong)
 
 
 def test_what_makes_no_detector(detector):
@@ -285,7 +287,7 @@ def test_place_in_the_list_changes_nothing(detector, tmp_path):
     same(detector(SCENES[::-1])[::-1], alone)
     for size in (1, 4, 16): same(Detector(detector.model, size)(SCENES), alone)
     (tmp_path/'torn.png').write_bytes(b'torn')
-    with pytest.warns(UserWarning, match=r'left out: .*torn\.png'):
+    with pytest.warns(UserWarning, match=r'skipped: .*torn\.png'):
         among = detector([SCENES[0], tmp_path/'torn.png', *SCENES[1:]])
     assert 'torn.png' in among.pop(1)['error']
     same(among, alone)
@@ -375,7 +377,7 @@ def test_classes_by_their_names(detector, tmp_path, capsys):
     assert {row['image_id'] for row in rows} == {'7'}
     assert {row['category_id'] for row in rows} == {101 - number for number in expected}
     truth.write_text('[]')
-    with pytest.raises(ValueError, match=r'a\.json is no COCO-format file'):
+    with pytest.raises(ValueError, match=r'a\.json is not a COCO-format file'):
         predict(detector, [path], tmp_path/'out', annotations=truth)
 
 
@@ -402,6 +404,26 @@ def test_images_are_never_overwritten(detector, tmp_path):
     for _ in range(2):  # the pictures of the first run are no images of the second
         rows, _ = predict(detector, [tmp_path/'in'], tmp_path/'in'/'found', recursive=True)
         assert {row['image_id'] for row in rows} == {'a.png'}
+
+
+@pytest.mark.parametrize('content', ['{"mine": 1}', '[1, 2]', '[{"image_id": 1, "bbox": []}]',
+                                     '', None])
+def test_detections_take_the_place_of_no_other_file(detector, tmp_path, content):
+    "Only a results file is replaced; this is known before an image is read."
+    save(tmp_path/'in'/'a.png', SCENES[0])
+    place = tmp_path/'out'/'detections.json'
+    if content is None: place.mkdir(parents=True)
+    else:
+        place.parent.mkdir()
+        place.write_text(content)
+    with pytest.raises(ValueError, match=r'detections\.json exists and is not a results file'):
+        predict(detector, [tmp_path/'in'], tmp_path/'out')
+    assert list(place.parent.iterdir()) == [place]
+    assert content is None or place.read_text() == content
+    if content is not None:
+        place.write_text(' [\n {"score": 1, "image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4]}]')
+        rows, _ = predict(detector, [tmp_path/'in'], tmp_path/'out')
+        assert rows and results(tmp_path/'out') == rows
 
 
 def test_a_killed_run_keeps_what_it_read(detector, tmp_path, monkeypatch, capsys):

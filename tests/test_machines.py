@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,16 +21,16 @@ from accelerate.data_loader import prepare_data_loader
 from torch import nn
 
 from pix2seq import checkpoint, machine, run_folder, training
+from pix2seq.checkpoint import seal
 from pix2seq.data import CocoDataset
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
+from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.recipes import RECIPES, from_recipe
-from pix2seq.train_config import TrainConfig
-from pix2seq.checkpoint import seal
-from pix2seq.machine import check_memory, make_accelerator
 from pix2seq.run_folder import claim_folder
 from pix2seq.run_setup import build, with_objects
+from pix2seq.train_config import TrainConfig
 from pix2seq.training import Trainer
 from pix2seq.update import make_loader, make_optimizer, set_rates
 
@@ -374,7 +375,8 @@ def test_the_tutorial_reads_coco_as_an_evaluation_does(monkeypatch):
     def detect_dataset(model, dataset, limit, **how):
         asked.update(how, model=model, threads=list(threads))
         return [], []
-    world = dict(torch=torch, config=from_recipe('coco-resnet50'), processes=8, setting='coco',
+    world = dict(torch=torch, io=io, redirect_stdout=redirect_stdout, processes=8, setting='coco',
+                 config=from_recipe('coco-resnet50'),
                  train=None, follow=lambda out: io.StringIO(), val_set=range(5000), FIGURES=(),
                  notebook_launcher=lambda *task, **how: None, detect_dataset=detect_dataset,
                  Detector=SimpleNamespace(from_pretrained=from_pretrained),

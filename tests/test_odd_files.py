@@ -1,5 +1,11 @@
 "Files that are odd on purpose: each is refused in a sentence, at once, or read as it is."
-import json, os, signal, subprocess, sys, time, zlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +14,13 @@ import torch
 from attack import RIGHT, SENTENCE, alarm, outcome
 from PIL import Image
 
-from pix2seq import coco_file
+from pix2seq import kept_index
 from pix2seq import predict as predict_module
-from pix2seq.coco_file import load_index, make_index
+from pix2seq.coco_file import make_index
 from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes
 from pix2seq.images import _open, read_image
+from pix2seq.kept_index import load_index
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.names import find_files, match_classes
 from pix2seq.predict import _theirs, save_picture
@@ -31,7 +38,7 @@ def write(path, names=('a.png',), classes=1):
 def kept(tmp_path, monkeypatch):
     "A file whose index is kept: the file, and a function that gives the kept index's place."
     monkeypatch.setenv('PIX2SEQ_CACHE', str(tmp_path/'cache'))
-    monkeypatch.setattr(coco_file, '_KEPT_FROM', 0)
+    monkeypatch.setattr(kept_index, '_KEPT_FROM', 0)
     path = write(tmp_path/'a.json')
     load_index(path)
     place, = (tmp_path/'cache').rglob('*.safetensors')
@@ -55,7 +62,8 @@ def test_more_classes_than_labels_are_refused(tmp_path):
 def test_many_classes_are_matched_in_seconds(by_name):
     classes = [(i, f'class {i}') for i in range(32_000)]
     names = tuple(name for _, name in classes)[::-1]
-    with alarm(10): labels = match_classes('a.json', classes, [1]*len(classes), None, names, by_name)
+    with alarm(10):
+        labels = match_classes('a.json', classes, [1]*len(classes), None, names, by_name)
     assert labels == [*range(len(classes))][::-1]
 
 

@@ -219,8 +219,8 @@ def test_coco(work):
 
 
 @pytest.mark.parametrize("words, sentence", [
-    ("pix2seq_train --stpes 4", "did you mean --steps"),
-    ("pix2seq_train --model decoder_layer=2", "did you mean decoder_layers"),
+    ("pix2seq_train --stpes 4", "near it: --steps"),
+    ("pix2seq_train --model decoder_layer=2", "near it: decoder_layers"),
     ("pix2seq_predict nothing.png", "nothing.png does not exist"),
     ("pix2seq_eval --weights dgits", "digits"),
     ("pix2seq_eval --dtype int4", "invalid choice"),

@@ -16,14 +16,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pix2seq import coco, export
+from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
 from pix2seq.data import CocoDataset
 from pix2seq.digits import DigitScenes
-from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
 from pix2seq.evaluation import check_dataset, check_targets, detect_dataset, evaluate
-from pix2seq.results import coco_results, load_results, save_results
 from pix2seq.model import Pix2Seq
 from pix2seq.official import OFFICIAL, convert
 from pix2seq.pretrained import find_model, load_model
+from pix2seq.results import coco_results, load_results, save_results
 
 CATEGORIES = (3, 7, 20)
 
@@ -208,7 +208,7 @@ def test_saving_loses_nothing(data, results):
     before = results.read_bytes(), data.path.read_bytes()
     nan = ROW | dict(score=float('nan'))
     with pytest.raises(ValueError, match='not finite'): save_results([nan], results)
-    with pytest.raises(ValueError, match='is no results file'): save_results([ROW], data.path)
+    with pytest.raises(ValueError, match='is not a results file'): save_results([ROW], data.path)
     assert (results.read_bytes(), data.path.read_bytes()) == before
     assert not list(results.parent.glob('*.part'))
 

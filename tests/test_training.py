@@ -119,7 +119,7 @@ def test_killed_at_any_moment(tmp_path):
         time.sleep(rng.random()*0.05)
         if kill == 0:
             run.send_signal(signal.SIGTERM)
-            assert 'the same command goes on' in finish(run, 128 + signal.SIGTERM)
+            assert 'the same command continues' in finish(run, 128 + signal.SIGTERM)
         else:
             os.killpg(run.pid, signal.SIGKILL)
             run.communicate()
@@ -188,7 +188,7 @@ def break_off(number:signal.Signals, folder:Path, seed:int) -> tuple[str,int]:
     assert run.returncode, said
     if aim and number == signal.SIGTERM: # it has saved the update that it was at
         saved = json.loads((out/'checkpoint/complete.json').read_text())['step']
-        assert 'the same command goes on' in said and saved == last_step(out) >= aim, said
+        assert 'the same command continues' in said and saved == last_step(out) >= aim, said
         if way != 'torchrun': assert run.returncode == 143 and 'Traceback' not in said, said
     return way, aim
 

@@ -17,20 +17,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from pix2seq import workers
-from pix2seq.coco_file import _keep
+from pix2seq.checkpoint import save_checkpoint
 from pix2seq.digits import DigitScenes
+from pix2seq.download import download
 from pix2seq.evaluation import evaluate
-from pix2seq.results import save_results
-from pix2seq.workers import plain_workers, shielded, worker_options
+from pix2seq.kept_index import _keep
+from pix2seq.machine import check_shared_memory
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
-from pix2seq.download import download
 from pix2seq.predict import growing_results, save_picture
-from pix2seq.train_config import TrainConfig
-from pix2seq.checkpoint import save_checkpoint
-from pix2seq.machine import check_shared_memory
+from pix2seq.results import save_results
 from pix2seq.run_folder import claim_folder
+from pix2seq.train_config import TrainConfig
 from pix2seq.watching import Metrics
+from pix2seq.workers import plain_workers, shielded, worker_options
 
 ENV = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(Path(__file__).parent.parent)}
 POSIX = pytest.mark.skipif(os.name == 'nt', reason='signals and limits of POSIX systems')
