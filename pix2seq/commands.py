@@ -288,10 +288,10 @@ def pix2seq_bench(
     model = bench_model(preset, image_size=(size, size)).to(_device(device))
     ways, sizes = ways or ways_that_fit(device), tuple(int(b) for b in batches.split(","))
     if dry_run:
-        from pix2seq.engine import reading_memory
+        from pix2seq.engine import reading_bytes
         print(machine(), "\nto be measured:", ", ".join(ways))
         for b in sizes:
-            memory = reading_memory(model.config, b, objects)
+            memory = reading_bytes(model.config, b, objects)
             print(f"batch {b}: " + ", ".join(f"{k} {v/1e6:.1f} MB" for k, v in memory.items()))
         return
     result = bench(model, ways, sizes, objects, rounds=rounds, progress=True,

@@ -26,7 +26,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import Tensor
 
-from .engine import Engine, reading_memory
+from .engine import Engine, reading_bytes
 from .images import deep_levels, image_files, read_image, scale_pixels
 from .model import Pix2Seq
 from .pretrained import find_model, load_model
@@ -154,7 +154,7 @@ def fitting_batch(
     c, device = model.config, model.output_bias.device
     height, width = c.image_size
     encoder = 4*dtype.itemsize*c.resnet_width*height*width # a few feature maps at half the size
-    one = encoder + sum(reading_memory(c, 1, num_objects, dtype.itemsize).values())
+    one = encoder + sum(reading_bytes(c, 1, num_objects, dtype.itemsize).values())
     most = min(128 if device.type == "cuda" else 16, max(1, free_memory(device)//(2*one)))
     return 1 << (most.bit_length() - 1)
 
@@ -286,7 +286,7 @@ def memory_report(
     batch:int=1, # images side by side
 ) -> str: # a line for each kind of memory
     "How much memory reading takes, without reading anything."
-    reading = reading_memory(detector.model.config, batch, detector.max_objects,
+    reading = reading_bytes(detector.model.config, batch, detector.max_objects,
                              detector.kind["dtype"].itemsize)
     parts = dict(model=sum(p.nbytes for p in detector.model.parameters()), **reading)
     words = dict(model="the model's weights", past="keys and values of the tokens",

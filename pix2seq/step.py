@@ -131,7 +131,7 @@ class PackedDecoder(nn.Module):
 
 # %% ../nbs/10b_step.ipynb #25c8f0b6
 @patch
-def coord(self:PackedDecoder,
+def next_coord(self:PackedDecoder,
     read:Tensor, # `[B]`, and the others as in `hidden`
     position:Tensor, # `[1]`
     past, # keys and values
@@ -147,7 +147,7 @@ def coord(self:PackedDecoder,
     return self.coord_tokens[sample_token(logits, draws, how.temperature, top_k, how.top_p)]
 
 @patch
-def any(self:PackedDecoder,
+def next_token(self:PackedDecoder,
     read:Tensor, # `[B]`, and the others as in `hidden`
     position:Tensor, # `[1]`
     past, # keys and values

@@ -514,7 +514,7 @@ def recording(monkeypatch):
     monkeypatch.setattr(Graph, "made", [])
     model = Pix2Seq.from_pretrained("digits")
     engine = Engine(model, native=False)
-    engine.records = True
+    engine.use_graphs = True
     return engine, Reader(model), streams
 
 
