@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable
 from itertools import takewhile
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .average_precision import coco_figures
+from .batches import seed_from
 from .data import CocoDataset
 from .model import Pix2Seq
 from .sampling import detect
@@ -38,10 +38,6 @@ def _packed(samples):
     return torch.frombuffer(bytearray(pickle.dumps(samples, protocol=5)), dtype=torch.uint8)
 
 # %% ../nbs/11d_evaluation.ipynb #aa1d78e6
-def _batch_seed(seed, number):
-    "A batch's own seed, the same on any process."
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]) >> 1
-
 def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, share, **options):
     "Yield number, detections, targets and errors of each batch in this process's share."
     length = len(dataset) if limit is None else min(limit, len(dataset))
@@ -54,7 +50,7 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
     bar = tqdm(loaded, "reading objects", len(loader), leave=False, disable=not progress)
     for number, batch in enumerate(bar):
         number, batch = part + number*parts, pickle.loads(batch.numpy())
-        generator.manual_seed(_batch_seed(seed, number))
+        generator.manual_seed(seed_from(seed, number))
         samples = [sample for sample in batch if not isinstance(sample, str)]
         images = [torch.from_numpy(sample["image"]) for sample in samples]
         detections = detect(model, images, generator=generator, **options)

@@ -18,7 +18,7 @@ from pix2seq.images import read_image
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.run_setup import build
-from pix2seq.train_config import TrainConfig, check_config, check_given
+from pix2seq.train_config import TrainConfig, check_config, check_given, flag
 from pix2seq.training import Trainer
 from pix2seq.transfer import other_classes
 from pix2seq.watching import read_metrics
@@ -290,7 +290,7 @@ def test_a_class_that_only_validation_lists_is_no_error(tmp_path):
 @pytest.mark.parametrize('split', ('train', 'val'))
 @pytest.mark.parametrize('edit, sentence', (
     (swap_sizes, 'height and width are exchanged'),
-    (without_boxes, 'has no box to train on: it has none'),
+    (without_boxes, 'has no box to train on: the file lists none'),
     (only_crowds, '12 are crowds')))
 def test_data_that_cannot_teach_stop_at_once(tmp_path, split, edit, sentence):
     data = write_data(tmp_path/'d')

@@ -24,7 +24,7 @@ from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.run_folder import claim_folder
 from pix2seq.run_setup import build
-from pix2seq.train_config import TrainConfig, check_config
+from pix2seq.train_config import TrainConfig, check_config, flag
 from pix2seq.training import Trainer, train
 from pix2seq.update import CellNaming
 from pix2seq.watching import Metrics, read_metrics

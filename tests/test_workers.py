@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from pix2seq import workers
 from pix2seq.checkpoint import save_checkpoint
-from pix2seq.coco_file import _keep
+from pix2seq.kept_index import _keep
 from pix2seq.digits import DigitScenes
 from pix2seq.download import download
 from pix2seq.evaluation import evaluate
