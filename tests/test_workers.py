@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 
 from pix2seq import workers
 from pix2seq.checkpoint import save_checkpoint
-from pix2seq.kept_index import _keep
 from pix2seq.digits import DigitScenes
 from pix2seq.download import download
 from pix2seq.evaluation import evaluate
+from pix2seq.kept_index import _keep
 from pix2seq.machine import check_shared_memory
 from pix2seq.model import Pix2Seq
 from pix2seq.model_config import Pix2SeqConfig
