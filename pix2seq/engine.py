@@ -211,7 +211,7 @@ def _batch_may_change(x):
     if len(x) > 1: torch._dynamo.maybe_mark_dynamic(x, 0)
     return x
 
-# %% ../nbs/10d_engine.ipynb #2a73a690
+# %% ../nbs/10d_engine.ipynb #d8c3cc41
 @patch
 def _five_steps(self:Engine, read, draws, past, image):
     "Tokens `[B, 5]` of the next object, and the logits `[B, V]` of its class slot."
@@ -285,7 +285,7 @@ def _replay(self:Engine, read, draws, past, image):
         graph.replay()
         return tuple(x[:len(read)].clone() for x in outputs)
 
-# %% ../nbs/10d_engine.ipynb #959da7c5
+# %% ../nbs/10d_engine.ipynb #b017804c
 @patch
 def _record(self:Engine, rows, past, image):
     "A graph of one object, with the tensors it reads and writes."
