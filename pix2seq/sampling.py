@@ -135,7 +135,7 @@ def read_object(self:Reader,
 def select(self:Reader,
     rows:Tensor, # indices of the images that stay, in order
 ) -> None:
-    "Go on with some of the images; the others leave the batch."
+    "Continue with some of the images; the others leave the batch."
     self.memory = [(keys[rows], values[rows]) for keys, values in self.memory]
     for cache in self.cache:
         cache.keys, cache.values = cache.keys[rows], cache.values[rows]
