@@ -165,6 +165,8 @@ def pix2seq_eval(
     out_detections:str|None=None, # JSON file for the detections, as COCO results
 ):
     "Score a model, or a file of results: COCO's twelve figures."
+    from pix2seq.results import check_results_file
+    if out_detections: check_results_file(out_detections) # before any time is spent
     about = dict(data=data, images=images, annotations=annotations, split=split, limit=limit,
                  by_name=by_name, levels=levels)
     how = dict(dtype=dtype, int8=int8, top_p=top_p, max_objects=max_objects, stop=stop)

@@ -25,10 +25,9 @@ from pathlib import Path
 
 import torch
 from fastcore.basics import patch
-from huggingface_hub.constants import HF_HOME
 from torch import Tensor
 
-from .files import written_aside
+from .files import cache_folder, written_aside
 from .model import Pix2Seq
 from .step import Int8Linear, PackedDecoder, PlainLinear
 
@@ -180,8 +179,7 @@ def native_library(
     `RuntimeError` with the reason where that is impossible. A failure is not tried twice.
     `CXX` names the compiler (default: g++), `PIX2SEQ_CACHE` the folder."""
     compiler = os.environ.get("CXX", "").split() or ["g++"]
-    cache = os.environ.get("PIX2SEQ_CACHE", f"{HF_HOME}/pix2seq")
-    found = _library_or_reason(tuple(compiler), Path(cache, "native"), **constants)
+    found = _library_or_reason(tuple(compiler), cache_folder("native"), **constants)
     if isinstance(found, str): raise RuntimeError(found)
     return found
 

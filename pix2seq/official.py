@@ -6,7 +6,6 @@
 __all__ = ['OFFICIAL', 'coco_classes', 'official_config', 'download_official', 'load_official', 'preset_of', 'convert']
 
 # %% ../nbs/28_official.ipynb #83c88baa
-import difflib
 import os
 import re
 import warnings
@@ -20,7 +19,7 @@ import torch
 from .download import download
 from .files import cache_folder
 from .model import Pix2Seq
-from .model_config import PRESETS, Pix2SeqConfig
+from .model_config import PRESETS, Pix2SeqConfig, near
 from pix2seq.published_names import (
     SUFFIX,
     as_weight,
@@ -137,9 +136,8 @@ def _locate(name):
     if name in OFFICIAL and not path.exists(): return download_official(name)
     is_path = isinstance(name, Path) or path.parent != Path()
     if is_path or path.exists() or Path(f"{name}.index").exists(): return name
-    near = ", ".join(difflib.get_close_matches(name, OFFICIAL, 4, 0.4) or OFFICIAL)
     raise FileNotFoundError(f"{name!r} is neither a published model nor a checkpoint here; "
-                            f"near it: {near}")
+                            f"{near(name, OFFICIAL)}")
 
 # %% ../nbs/28_official.ipynb #18f5db93
 def _listed(what, names):

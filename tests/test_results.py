@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pix2seq import coco, export
 from pix2seq.average_precision import class_figures, coco_eval, coco_figures, figures_of
+from pix2seq.commands import main
 from pix2seq.data import CocoDataset
 from pix2seq.digits import DigitScenes
 from pix2seq.evaluation import check_dataset, check_targets, detect_dataset, evaluate
@@ -365,3 +366,12 @@ def test_coco_offline_and_by_hand(tmp_path, no_network, monkeypatch):
     (tmp_path/'file').write_text('')
     with pytest.raises(OSError, match='is a file; expected a folder'):
         coco.get_coco(root=tmp_path/'file')
+
+
+def test_a_file_in_the_place_of_results_is_refused_before_reading(tmp_path, monkeypatch, capsys):
+    place = tmp_path/'notes.json'
+    place.write_text('{"mine": 1}')
+    monkeypatch.setattr('pix2seq.evaluation.detect_dataset', lambda *args, **options: pytest.fail())
+    assert main(['eval', '--out-detections', str(place)])
+    assert 'notes.json exists and is not a results file' in capsys.readouterr().err
+    assert place.read_text() == '{"mine": 1}'
