@@ -121,3 +121,11 @@ def test_explanations_are_of_modules():
     pairs = [(*pair, reason) for pair, reason in EXPLAINED.items()]
     assert {name for *pair, _ in pairs for name in pair} | {*LONG} <= {*MODULES}
     assert all(reason for *_, reason in [*pairs, *LONG.items()])
+
+
+@each_module
+def test_lines_of_a_module_fit(module):
+    "All but `__all__`, which nbdev wraps at 120 characters."
+    text = re.sub(r"^__all__ = \[.*?\]$", "", file_of(module).read_text(encoding="utf-8"),
+                  flags=re.M | re.S)
+    assert not [line for line in text.splitlines() if len(line) > 100]
