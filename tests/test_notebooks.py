@@ -108,6 +108,6 @@ def test_what_is_unfit_is_named_once(check, cells, what):
     [('1', printed('~/opt/x, ./tmp/x, nbs/home/x, runs/var/1, https://example.com/home/x'))],
     [('1', printed('precision ▁▂▃▄▅▆▇█\t0.5\n'))],
     [('1', shown(image_png='iVBO', text_plain='<Figure size 640x480 with 1 Axes>')),
-     ('2', shown(text_html='<img src="data:image/png;base64,/tmp/work">'))],
+     ('2', shown(text_html='<img src="data:image/png;base64,/tmp/x">'))],
 ])
 def test_what_is_fit_is_not_named(check, cells): assert check(*cells) == []
