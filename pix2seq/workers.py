@@ -44,11 +44,11 @@ def start_worker(
     main:int, # process id of the main process
 ) -> None:
     "Let this worker ignore signals to stop; only the main process ends it."
-    threading.Thread(target=_end_with_main, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "pthread_sigmask"): return # Windows has no such signals
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-    threading.Thread(target=_obey, args=(main,), daemon=True).start()
+    posix = hasattr(signal, "pthread_sigmask") # Windows has no such signals
+    if posix: signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,)) # in its threads, too
+    threading.Thread(target=_end_with_main, daemon=True).start()
+    if posix: threading.Thread(target=_obey, args=(main,), daemon=True).start()
 
 # %% ../nbs/30_workers.ipynb #df0d719c
 @contextmanager

@@ -320,3 +320,15 @@ def test_a_signal_while_a_command_evaluates(tmp_path, method, way, number):
     if way == 'command': assert 'Traceback' not in said, said
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
+
+
+@POSIX
+def test_no_thread_of_a_worker_takes_the_signal():
+    "Also where nobody holds signals back while workers start, and another process sends it."
+    loader = DataLoader(range(100), batch_size=10, prefetch_factor=1, **worker_options(1))
+    batches = iter(loader)
+    next(batches)
+    worker, = batches._workers
+    subprocess.run(['kill', '-TERM', str(worker.pid)], check=True)
+    time.sleep(.5)
+    assert worker.is_alive() and len(list(batches)) == 9
