@@ -51,7 +51,8 @@ class SequenceDataset(Dataset):
         try: sample = self.dataset[i]
         except OSError as e: return dict(error=str(e))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_from(self.seed, epoch, i))
+            # torch.manual_seed would also ask for every GPU, which takes longer than the sequence
+            torch.default_generator.manual_seed(seed_from(self.seed, epoch, i))
             return self._write(self.transform(sample))
 
 # %% ../nbs/06_batches.ipynb #e71b71db

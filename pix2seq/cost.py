@@ -41,9 +41,9 @@ def dry_run(
         return tensor
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(replace(config, out=f"{folder}/run", trackers=""))
-        own = {p.untyped_storage().data_ptr() for p in trainer.naming.parameters()}
+        own = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
         with in_plain_words(trainer): loss, seconds = _two_updates(trainer, note)
-    run, parameters = trainer.config, sum(p.numel() for p in trainer.naming.parameters())
+    run, parameters = trainer.config, sum(p.numel() for p in trainer.model.parameters())
     length = 5*trainer.model.config.max_instances
     evaluated = min(run.eval_images, len(trainer.val_set))
     return dict(images=len(trainer.train_set), evaluated=evaluated, steps=run.steps,

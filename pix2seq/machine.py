@@ -22,7 +22,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
 from .train_config import TrainConfig
-from .update import CellNaming
 from .workers import plain_workers
 
 # %% ../nbs/39_machine.ipynb #e29b13e3
@@ -37,11 +36,12 @@ def update_memory(
         kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        model = CellNaming(Pix2Seq(shape), config.cell_weight > 0).train()
+        model = Pix2Seq(shape).train()
         tokens = torch.zeros(images, config.sequences, length, dtype=torch.int64)
         with saved_tensors_hooks(note, lambda tensor: tensor):
             model(torch.empty(images, 3, *shape.image_size), tokens)
-    lengths, parameters = {length, model.grid[0]*model.grid[1]}, list(model.parameters())
+    cells = model.encode(torch.empty(1, 3, *shape.image_size, device="meta")).shape[1]
+    lengths, parameters = {length, cells}, list(model.parameters())
     own = {p.untyped_storage()._cdata for p in parameters}
     activations = sum(t.untyped_storage().nbytes() for place, t in kept.items()
                       if place not in own and not lengths >= set(t.shape[-2:]))

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,14 +35,22 @@ from pix2seq.machine import (
     make_accelerator,
 )
 from .model import Pix2Seq
+from .pretraining import Namer, ObjectWindows, only_classes, teach
 from .run_folder import check_own, claim_together, data_facts
 from .run_setup import build
 from .saved_weights import load_weights
 from .train_config import TrainConfig, check_config, count_steps, learning_rate
 from .transforms import pad_image
-from .update import CellNaming, make_loader, make_optimizer, set_rates, train_step
+from pix2seq.update import (
+    augment,
+    make_loader,
+    make_optimizer,
+    sequence_options,
+    set_rates,
+    train_step,
+)
 from .watching import Metrics, keep_samples, plot_metrics, read_metrics, show_detections
-from .workers import Stopped, StopSignal, shielded
+from .workers import Stopped, StopSignal, started
 
 # %% ../nbs/40_training.ipynb #0566a1c7
 class Trainer:
@@ -87,23 +95,24 @@ def _counts_on_cpu(optimizer):
 def prepare(self:Trainer) -> None:
     "Claim the folder, continue from its checkpoint, and hand everything to Accelerate."
     config, accelerator = self.config, self.accelerator
-    self.naming = CellNaming(self.model, config.cell_weight > 0).to(accelerator.device)
+    self.model = self.model.to(accelerator.device)
     several = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
     if config.sync_batchnorm and several:
-        self.naming = nn.SyncBatchNorm.convert_sync_batchnorm(self.naming)
+        self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
     self.average = None
     if config.ema:
         mean = get_ema_multi_avg_fn(config.ema)
         self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
-    self.optimizer = make_optimizer(self.naming, config)
+    self.optimizer = make_optimizer(self.model, config)
     facts = data_facts(self.train_set, self.val_set)
     self.record = json.loads(json.dumps(dict(config=asdict(config), data=facts)))
     self.out = Path(config.out)
     self.lock, found = claim_together(config, self.record["data"], accelerator)
+    self.begun = bool(found)
     if found: self.restore(found)
-    if config.compile: self.naming.compile()
+    if config.compile: self.model.compile()
     self.wrapped, self.optimizer, self.loader = accelerator.prepare(
-        self.naming, self.optimizer, self.rest_of_stream(self.step))
+        self.model, self.optimizer, self.rest_of_stream(self.step))
     _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
@@ -120,8 +129,7 @@ def best(self:Trainer) -> Pix2Seq: # the model, or the running mean of its weigh
 def save(self:Trainer) -> None:
     "Save a checkpoint to continue from. Only the last one must succeed."
     state = dict(step=self.step, skipped=self.skipped, optimizer=self.optimizer.state_dict(),
-                 **self.record,
-                 head=self.naming.head.state_dict() if self.naming.head else {})
+                 **self.record)
     if self.average:
         state |= dict(weights=self.model.state_dict(), averaged=self.average.n_averaged)
     if self.config.mixed_precision == "fp16": state["scaler"] = self.accelerator.scaler.state_dict()
@@ -142,7 +150,6 @@ def restore(self:Trainer, folder:Path) -> None:
     if self.average:
         load_weights(self.model, state["weights"], str(folder))
         self.average.n_averaged.copy_(state["averaged"])
-    if self.naming.head: self.naming.head.load_state_dict(state["head"])
     if "scaler" in state: self.accelerator.scaler.load_state_dict(state["scaler"])
     for group in state["optimizer"]["param_groups"]: # perhaps saved on another device
         group["fused"] = self.optimizer.defaults["fused"]
@@ -170,8 +177,7 @@ def updates(self:Trainer) -> Iterator[list[dict]]: # the batches of each update
     blank = dict(images=pad_image(no_loss.new_zeros(3, 0, 0), c.image_size)[None],
                  input_seq=no_loss.long(), target_seq=no_loss.long(), token_weights=no_loss)
     batches = self.metrics.watch(self.loader) if self.main else iter(self.loader)
-    with shielded(self.config.workers): first = [*islice(batches, 1)]        # starts the workers
-    for batch in chain(first, batches):
+    for batch in started(batches, self.config.workers):
         self.check_batch(batch)
         rounds.append(batch if batch["image_ids"] else batch | blank)
         if len(rounds) == self.config.accumulate:
@@ -190,6 +196,27 @@ def update(self:Trainer, batches:list[dict]) -> tuple[Tensor,Tensor]: # see `tra
     self.step += 1
     return loss, logits
 
+# %% ../nbs/40_training.ipynb #373c8257
+@patch
+def learn_basics(self:Trainer) -> None:
+    "Before the first update: name single objects, then read them. Saves the result."
+    config, shape = self.config, self.model.config
+    windows = ObjectWindows(self.train_set, augment(config, shape), shape, config.seed,
+                            **sequence_options(config))
+    namer = self.accelerator.prepare(Namer(self.model)) if config.naming_steps else None
+    classes = partial(only_classes, class_offset=shape.class_offset)
+    lessons = (("naming", namer, config.naming_steps, classes),
+               ("window", self.wrapped, config.window_steps, lambda batch: batch))
+    for name, model, steps, change in lessons:
+        if not steps: continue
+        losses = teach(model, windows, config, self.accelerator, steps, change,
+                       lambda: self.stop.agreed(self.accelerator))
+        if not self.main: continue
+        tqdm.write(f"{name}: loss {losses[0]:.3f} -> {losses[-1]:.3f} in {steps} updates")
+        self.metrics.write(step=0, **{f"{name}_loss": losses[-1]})
+    if self.main: self.save()
+    if self.main: self.metrics.speed()                     # the next line is about whole images
+
 # %% ../nbs/40_training.ipynb #25bf3e31
 @patch
 def glance(self:Trainer, bar:tqdm) -> None:
@@ -202,6 +229,7 @@ def glance(self:Trainer, bar:tqdm) -> None:
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."
     config = self.config
+    if not self.begun and (config.naming_steps or config.window_steps): self.learn_basics()
     bar = tqdm(total=config.steps, initial=self.step, desc="training", unit="step",
                disable=not self.main)
     def due(every): return every and self.step % every == 0
