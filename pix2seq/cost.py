@@ -45,12 +45,13 @@ def dry_run(
         with in_plain_words(trainer): loss, seconds = _two_updates(trainer, note)
     run, parameters = trainer.config, sum(p.numel() for p in trainer.model.parameters())
     length = 5*trainer.model.config.max_instances
+    updates = run.naming_steps + run.window_steps + run.steps          # of about the same cost
     evaluated = min(run.eval_images, len(trainer.val_set))
     return dict(images=len(trainer.train_set), evaluated=evaluated, steps=run.steps,
                 tokens=run.steps*run.batch_size*run.sequences*length, parameters=parameters,
                 state_bytes=16*parameters,
                 activation_bytes=sum(size for place, size in kept.items() if place not in own),
-                seconds_per_update=seconds, hours=run.steps*seconds/3600, loss=loss,
+                seconds_per_update=seconds, hours=updates*seconds/3600, loss=loss,
                 epochs=run.steps*run.batch_size/len(trainer.train_set))
 
 # %% ../nbs/42_cost.ipynb #d191d617

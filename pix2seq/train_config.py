@@ -95,7 +95,8 @@ class TrainConfig(LessonConfig, OptimConfig, SequenceConfig, DataConfig):
 # %% ../nbs/33_train_config.ipynb #a67b1966
 _FOUR = ("train_images", "train_json", "val_images", "val_json")
 INSTEAD = dict( # an option, and those that have no effect when it is given
-    epochs=("steps",), warmup_epochs=("warmup_steps",), weights=("preset", "imagenet"),
+    epochs=("steps",), warmup_epochs=("warmup_steps",), imagenet=("naming_steps",),
+    weights=("preset", "imagenet", "naming_steps", "window_steps"),
     data=(*_FOUR, "train_scenes", "unlabelled"), train_json=("train_scenes", "unlabelled"),
     val_json=("val_share",))
 

@@ -23,10 +23,8 @@ from pix2seq.cost import dry_run
 from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.run_folder import claim_folder
-from pix2seq.run_setup import build
 from pix2seq.train_config import TrainConfig, check_config, flag
 from pix2seq.training import Trainer, train
-from pix2seq.update import CellNaming
 from pix2seq.watching import Metrics, read_metrics
 
 TINY = dict(encoder_dim=32, encoder_mlp_dim=64, encoder_heads=2, decoder_layers=1, decoder_dim=32,
@@ -330,22 +328,13 @@ def test_processes_must_see_one_folder(tmp_path):
     assert run.returncode and not list(tmp_path.glob('*/run/checkpoint'))
 
 
-def test_the_trainer_leaves_statistics_alone():
-    "Batch norms of a pretrained model are as they were, and it is in the mode it was in."
-    model = build(TrainConfig(weights='digits'), lambda line: None)[0].train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert any('running_var' in name for name in before)
-    assert CellNaming(model).grid == (12, 12) and model.training
-    assert same(before, model.state_dict())
-
-
 def test_counts_of_the_optimizer_stay_on_the_cpu(whole, tmp_path, monkeypatch):
     "Where Accelerate moves them with the rest, a GPU would be waited for once for each weight."
     prepare = Accelerator.prepare
-    def move(self, naming, optimizer, loader):
-        naming, optimizer, loader = prepare(self, naming, optimizer, loader)
+    def move(self, model, optimizer, loader):
+        model, optimizer, loader = prepare(self, model, optimizer, loader)
         for state in optimizer.state.values(): state['step'] = OnGPU(state['step'])
-        return naming, optimizer, loader
+        return model, optimizer, loader
     class OnGPU:
         def __init__(self, value): self.value = value
         def cpu(self): return self.value
