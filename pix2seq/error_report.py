@@ -6,7 +6,7 @@
 __all__ = ['operating_point', 'confusion_matrix', 'show_confusion', 'worst_images', 'show_worst', 'report_of', 'report_text',
            'save_report', 'read_detections']
 
-# %% ../nbs/43b_error_report.ipynb #a70c84ca
+# %% ../nbs/43b_error_report.ipynb #f4256ef6
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -19,8 +19,19 @@ from torch.utils.data import Dataset
 
 from .average_precision import class_figures, figures_of
 from .data import CocoDataset
-from .errors import (KINDS, LOOKS, SPECIAL, AP_lost, Errors, _by_image, count_errors,
-                            errors_by, show_errors, show_lost, special_AP_lost)
+from pix2seq.errors import (
+    KINDS,
+    LOOKS,
+    SPECIAL,
+    AP_lost,
+    Errors,
+    _by_image,
+    count_errors,
+    errors_by,
+    show_errors,
+    show_lost,
+    special_AP_lost,
+)
 from .files import write_json
 from .results import _read_results, load_results
 
@@ -169,7 +180,7 @@ def report_of(
                 operating_point=point, class_names=list(class_names), confusion=matrix.tolist(),
                 classes=class_figures(errors.result, class_names))
 
-# %% ../nbs/43b_error_report.ipynb #b2f3c4d5
+# %% ../nbs/43b_error_report.ipynb #27a881a1
 def _group_lines(groups, title):
     "A table of the AP lost in each group."
     yield f"{title:22}{'objects':>9}{'found':>8}" + "".join(f"{kind:>11}" for kind in KINDS)
@@ -185,6 +196,7 @@ def _confused(report, most=5):
         true, other = np.unravel_index(at, matrix.shape)
         if matrix[true, other]: yield f"{names[true]} as {names[other]} ({matrix[true, other]})"
 
+# %% ../nbs/43b_error_report.ipynb #a80419b8
 def report_text(
     report:dict, # from `report_of`
     by_class:bool=False, # also a line for each class
@@ -213,7 +225,7 @@ def report_text(
                      f"{', '.join(absent[:5])}{more}")
     return "\n".join(lines)
 
-# %% ../nbs/43b_error_report.ipynb #bb8ecc90
+# %% ../nbs/43b_error_report.ipynb #6421d83a
 def save_report(
     report:dict, # from `report_of`
     errors:Errors, # from `find_errors`
@@ -236,7 +248,7 @@ def save_report(
         plt.close(figure)
     return [folder/"errors.json", *written]
 
-# %% ../nbs/43b_error_report.ipynb #76223425
+# %% ../nbs/43b_error_report.ipynb #2d1de035
 def _strangers(path, dataset, most=5):
     "In words: how many rows of a results file have ids that the data set does not list, and which."
     try: rows = _read_results(path)
