@@ -136,7 +136,7 @@ def _name(class_names, label):
     "The name of a class, or its number."
     return class_names[label] if label < len(class_names) else str(label)
 
-# %% ../nbs/43_errors.ipynb #0715a7fa
+# %% ../nbs/43_errors.ipynb #011233a3
 def show_errors(
     image, # the image; see `show_image`
     errors:Errors, # from `find_errors`
@@ -157,6 +157,9 @@ def show_errors(
                               & (found["score"] >= threshold))
         names = [_name(class_names, label) for label in found["label"][rows]]
         if kind >= 0: names = [f"{name} {KINDS[kind]}" for name in names]
+        if KINDS[kind] == "class":
+            true = truth["label"][found["object"][rows]]
+            names = [f"{n}, true {_name(class_names, label)}" for n, label in zip(names, true)]
         show_boxes(image, _corners(found, rows), names, color=color, linestyle=style, ax=ax)
     return ax
 
