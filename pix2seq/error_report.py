@@ -75,7 +75,7 @@ def confusion_matrix(
         np.add.at(matrix, (labels[labels < classes], classes), 1)
     return matrix
 
-# %% ../nbs/43b_error_report.ipynb #493394da
+# %% ../nbs/43b_error_report.ipynb #7509f55a
 def show_confusion(
     matrix:np.ndarray, # from `confusion_matrix`
     class_names:tuple[str,...], # the name of each label
@@ -101,7 +101,7 @@ def show_confusion(
     ax.set_yticks(range(len(shown)), names)
     ax.set(xlabel="predicted", ylabel="true")
     if rest := len(matrix) - len(shown):
-        ax.set_title(f"{rest} classes with fewer confusions are not shown", fontsize=10)
+        ax.set_title(f"not shown: {rest} classes with fewer confusions", fontsize=10)
     return ax
 
 # %% ../nbs/43b_error_report.ipynb #72a50751
@@ -196,7 +196,7 @@ def _confused(report, most=5):
         true, other = np.unravel_index(at, matrix.shape)
         if matrix[true, other]: yield f"{names[true]} as {names[other]} ({matrix[true, other]})"
 
-# %% ../nbs/43b_error_report.ipynb #a80419b8
+# %% ../nbs/43b_error_report.ipynb #41e3b84d
 def report_text(
     report:dict, # from `report_of`
     by_class:bool=False, # also a line for each class
@@ -220,9 +220,8 @@ def report_text(
         lines.append(f"{row['name']:24} {row['boxes']:7,} boxes  {known}")
     absent = sorted({*report["class_names"]} - {row["name"] for row in rows if row["boxes"]})
     if absent:
-        more = ", ..." if len(absent) > 5 else ""
-        lines.append(f"{len(absent)} classes have no object, so no AP: "
-                     f"{', '.join(absent[:5])}{more}")
+        more = f", ... ({len(absent)} in all)" if len(absent) > 5 else ""
+        lines.append(f"no object, so no AP, of the classes {', '.join(absent[:5])}{more}")
     return "\n".join(lines)
 
 # %% ../nbs/43b_error_report.ipynb #6421d83a
