@@ -22,6 +22,7 @@ EXPLAINED = {
 # Modules that are longer: {module: reason}.
 LONG = {
     'bench': 'a benchmark is one program: its clock, the ways it times, their table and picture',
+    'commands': 'all commands in one place, each mostly a list of its options',
 }
 
 
