@@ -11,7 +11,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,20 +34,13 @@ from pix2seq.machine import (
     make_accelerator,
 )
 from .model import Pix2Seq
-from .pretraining import Namer, ObjectWindows, only_classes, teach
+from .pretraining import take_lessons
 from .run_folder import check_own, claim_together, data_facts
 from .run_setup import build
 from .saved_weights import load_weights
 from .train_config import TrainConfig, check_config, count_steps, learning_rate
 from .transforms import pad_image
-from pix2seq.update import (
-    augment,
-    make_loader,
-    make_optimizer,
-    sequence_options,
-    set_rates,
-    train_step,
-)
+from .update import make_loader, make_optimizer, set_rates, train_step
 from .watching import Metrics, keep_samples, plot_metrics, read_metrics, show_detections
 from .workers import Stopped, StopSignal, started
 
@@ -196,26 +188,18 @@ def update(self:Trainer, batches:list[dict]) -> tuple[Tensor,Tensor]: # see `tra
     self.step += 1
     return loss, logits
 
-# %% ../nbs/40_training.ipynb #373c8257
+# %% ../nbs/40_training.ipynb #0ef044ac
 @patch
 def learn_basics(self:Trainer) -> None:
-    "Before the first update: name single objects, then read them. Saves the result."
-    config, shape = self.config, self.model.config
-    windows = ObjectWindows(self.train_set, augment(config, shape), shape, config.seed,
-                            **sequence_options(config))
-    namer = self.accelerator.prepare(Namer(self.model)) if config.naming_steps else None
-    classes = partial(only_classes, class_offset=shape.class_offset)
-    lessons = (("naming", namer, config.naming_steps, classes),
-               ("window", self.wrapped, config.window_steps, lambda batch: batch))
-    for name, model, steps, change in lessons:
-        if not steps: continue
-        losses = teach(model, windows, config, self.accelerator, steps, change,
-                       lambda: self.stop.agreed(self.accelerator))
-        if not self.main: continue
-        tqdm.write(f"{name}: loss {losses[0]:.3f} -> {losses[-1]:.3f} in {steps} updates")
+    "The lessons before the first update; what they taught is saved."
+    lessons = take_lessons(self.model, self.wrapped, self.train_set, self.config, self.accelerator,
+                           lambda: self.stop.agreed(self.accelerator))
+    if not self.main: return
+    for name, losses in lessons.items():
+        tqdm.write(f"{name}: loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} updates")
         self.metrics.write(step=0, **{f"{name}_loss": losses[-1]})
-    if self.main: self.save()
-    if self.main: self.metrics.speed()                     # the next line is about whole images
+    self.save()
+    self.metrics.speed()                                   # the next line is about whole images
 
 # %% ../nbs/40_training.ipynb #25bf3e31
 @patch
