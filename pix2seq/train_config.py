@@ -62,12 +62,12 @@ class OptimConfig:
     clip_norm:float=1.0              # largest norm of the gradient; 0: no limit
     ema:float=0.0                    # decay of a running mean of the weights to save; 0: none
 
-# %% ../nbs/33_train_config.ipynb #ec9059d4
+# %% ../nbs/33_train_config.ipynb #ab77da82
 @dataclass
 class LessonConfig:
     "What a model learns before it sees whole images."
-    naming_steps:int=0               # updates that teach the encoder to name single objects
-    window_steps:int=0               # updates that then teach the model to read single objects
+    naming_steps:int=0               # updates that teach the backbone to name single objects
+    window_steps:int=0               # updates that then teach the model to read a few objects
 
 # %% ../nbs/33_train_config.ipynb #a4e21bd4
 @dataclass
