@@ -78,6 +78,7 @@ class Choice(NamedTuple):
     top_p:float=0.4 # see `truncate_logits`; 0.4 as published
     constrained:bool=True # keep to the grammar of the slots
     ordered:bool=False # let no box end before it begins
+    end_bias:float=0. # added to the logit of the end token, where an object may begin
 
 def next_token(
     logits:Tensor, # `[B, V]` raw
@@ -89,6 +90,9 @@ def next_token(
     "Sample the next token of each object, by the grammar of its slot."
     slot = len(begun)
     if choice.constrained: logits = logits.masked_fill(~grammar[slot], float("-inf"))
+    if choice.end_bias and slot == 0:                  # the end is what slot 0 alone allows
+        end = grammar[0] & ~grammar[1]
+        logits = torch.where(end, logits + choice.end_bias, logits)
     if choice.ordered and slot in (2, 3):              # ymax follows ymin, xmax follows xmin
         tokens = torch.arange(logits.shape[-1], device=logits.device)
         before = tokens < begun[slot - 2][:, None]     # [B, V] smaller bins have smaller tokens
@@ -179,6 +183,7 @@ def generate(
     constrained:bool=True, # keep to the grammar of the slots
     generator:torch.Generator|None=None, # source of randomness; the global one by default
     ordered:bool=False, # see `Choice`
+    end_bias:float=0., # see `Choice`; only with the grammar
     stop:str|StopRule="done", # `"done"`: the default `StopRule`; `"never"`: all objects
     reader:Reader|None=None, # what reads; by default a plain `Reader`
     draws:Tensor|None=None, # `[B, 5M]` in `[0, 1)`; by default from `generator`
@@ -186,7 +191,8 @@ def generate(
     "Read the objects of a batch of images."
     count, rule = _check_request(model, images, max_objects), _check_stop(stop)
     reader, tokenizer = reader or Reader(model), model.config.tokenizer()
-    choice = Choice(temperature, top_k, top_p, constrained, ordered)
+    choice = Choice(temperature, top_k, top_p, constrained, ordered, end_bias)
+    _check_bias(choice)
     sample_token(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3]) # refuse early
     reader.begin(reader.encode(images), count, choice)
     draws = _check_draws(draws, len(images), count, generator, images.device)
@@ -238,6 +244,13 @@ def _check_draws(draws, batch, count, generator, device):
     if draws.shape != (batch, 5*count):
         raise ValueError(f"draws must be [{batch}, {5*count}], not {list(draws.shape)}")
     return draws.to(device)
+
+def _check_bias(choice):
+    "`ValueError` for a bias that is not a number, or that has no end to act on."
+    if choice.end_bias != choice.end_bias or choice.end_bias == float("inf"):
+        raise ValueError(f"end_bias must be a number below infinity, not {choice.end_bias}")
+    if choice.end_bias and not choice.constrained:
+        raise ValueError("end_bias has no effect without the grammar: leave out constrained=False")
 
 def _check_stop(stop):
     "The rule, or None for never; `ValueError` for one that makes no sense."

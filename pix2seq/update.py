@@ -47,7 +47,8 @@ def set_rates(
         group["eps"] = ADAM_EPS/(1 - config.beta2**(step + 1))**0.5
 
 # %% ../nbs/35_update.ipynb #6fd1ceaa
-_SEQUENCE_OPTIONS = ("order", "noise", "corrupt", "class_weight", "noise_weight", "eos_weight")
+_SEQUENCE_OPTIONS = ("order", "noise", "noise_kind", "noise_share", "corrupt", "class_weight",
+                     "noise_weight", "eos_weight")
 
 def make_loader(
     config:TrainConfig, # the run
