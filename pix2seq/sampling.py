@@ -23,8 +23,7 @@ from .transforms import boxes_to_original, eval_transform, pad_image
 def truncate_logits(
     logits:Tensor, # `[..., V]`
     top_k:int=0, # keep the k most likely tokens; 0 keeps all
-    # then keep tokens, the most likely first, while their probabilities add up to at most this
-    top_p:float=1.,
+    top_p:float=1., # then the most likely ones whose probabilities add up to at most this
 ) -> Tensor: # `[..., V]`, `-inf` where a token is out
     """Cut off the unlikely tail; the most likely token stays in any case (nucleus sampling:
     Holtzman et al. 2020). `ValueError` for a `top_k` or `top_p` out of range."""
@@ -91,8 +90,7 @@ def next_token(
     slot = len(begun)
     if choice.constrained: logits = logits.masked_fill(~grammar[slot], float("-inf"))
     if choice.end_bias and slot == 0:                  # the end is what slot 0 alone allows
-        end = grammar[0] & ~grammar[1]
-        logits = torch.where(end, logits + choice.end_bias, logits)
+        logits = torch.where(grammar[0] & ~grammar[1], logits + choice.end_bias, logits)
     if choice.ordered and slot in (2, 3):              # ymax follows ymin, xmax follows xmin
         tokens = torch.arange(logits.shape[-1], device=logits.device)
         before = tokens < begun[slot - 2][:, None]     # [B, V] smaller bins have smaller tokens
@@ -192,7 +190,8 @@ def generate(
     count, rule = _check_request(model, images, max_objects), _check_stop(stop)
     reader, tokenizer = reader or Reader(model), model.config.tokenizer()
     choice = Choice(temperature, top_k, top_p, constrained, ordered, end_bias)
-    _check_bias(choice)
+    if not end_bias < float("inf") or end_bias and not constrained:
+        raise ValueError(f"end_bias {end_bias} must be a number, and 0 without the grammar")
     sample_token(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3]) # refuse early
     reader.begin(reader.encode(images), count, choice)
     draws = _check_draws(draws, len(images), count, generator, images.device)
@@ -244,13 +243,6 @@ def _check_draws(draws, batch, count, generator, device):
     if draws.shape != (batch, 5*count):
         raise ValueError(f"draws must be [{batch}, {5*count}], not {list(draws.shape)}")
     return draws.to(device)
-
-def _check_bias(choice):
-    "`ValueError` for a bias that is not a number, or that has no end to act on."
-    if choice.end_bias != choice.end_bias or choice.end_bias == float("inf"):
-        raise ValueError(f"end_bias must be a number below infinity, not {choice.end_bias}")
-    if choice.end_bias and not choice.constrained:
-        raise ValueError("end_bias has no effect without the grammar: leave out constrained=False")
 
 def _check_stop(stop):
     "The rule, or None for never; `ValueError` for one that makes no sense."
