@@ -58,7 +58,7 @@ TRAINED = dict( # the ablations that train: for each setting the fields of `Trai
         "100 %": dict(unlabelled=0., noise=False), "100 %, noise": dict(unlabelled=0., noise=True)},
 )
 
-# %% ../nbs/46_ablation.ipynb #55d690b7
+# %% ../nbs/46_ablation.ipynb #f6ee7cbb
 READ = dict( # the ablations that read: for each setting the options of `generate`
     eos={f"{bias:g}": dict(end_bias=bias) for bias in (0., -1., -2., -4., -6., -8., -12.)},
     nucleus={f"{p:g}": dict(top_p=p) for p in (.1, .2, .4, .6, .8, .9, 1.)},
@@ -71,7 +71,7 @@ VARIED = dict( # what is varied, in words
     share="share of the free places that noise objects take", corrupt="classes the decoder reads",
     sequences="sequences of an image in an update", annotations="digits annotated in training",
     eos="added to the logit of the end token", nucleus="top-p", temperature="temperature",
-    objects="objects read from an image") | {"top-k": "top-k"}
+    objects="most objects read from an image") | {"top-k": "top-k"}
 
 # %% ../nbs/46_ablation.ipynb #e563d214
 def measure(
@@ -281,7 +281,7 @@ def show_table(
               for row in table["rows"]]
     return "\n".join(line.rstrip() for line in lines)
 
-# %% ../nbs/46_ablation.ipynb #54021bc0
+# %% ../nbs/46_ablation.ipynb #0e68661b
 def _draw(ax, rows, name, shift, color, marker, style):
     "One figure of all settings, moved a little to the side."
     places = [k + shift for k in range(len(rows))]
@@ -309,7 +309,7 @@ def plot_ablation(
     for name, *look in looks: _draw(axes[0], rows, name, *look)
     _draw(axes[1], rows, "objects", 0, PALETTE[3], "D", "-")
     axes[0].legend(fontsize=9)
-    axes[0].set_ylabel("share")
+    axes[0].set_ylabel("AP50, AR, AP")
     axes[1].set_ylabel("objects read from an image")
     long = sum(len(row["setting"]) for row in rows) > 30
     turned = dict(rotation=25, ha="right", rotation_mode="anchor") if long else {}
