@@ -281,7 +281,7 @@ def show_table(
               for row in table["rows"]]
     return "\n".join(line.rstrip() for line in lines)
 
-# %% ../nbs/46_ablation.ipynb #0e68661b
+# %% ../nbs/46_ablation.ipynb #87a2a988
 def _draw(ax, rows, name, shift, color, marker, style):
     "One figure of all settings, moved a little to the side."
     places = [k + shift for k in range(len(rows))]
@@ -293,6 +293,7 @@ def _draw(ax, rows, name, shift, color, marker, style):
         values = row[name]["values"]
         ax.plot([place]*len(values), values, ".", color="0.35", ms=4, zorder=3)
 
+# %% ../nbs/46_ablation.ipynb #2b62da6c
 def _mean_curve(curves):
     "The mean of several curves, place by place."
     return [None if None in column else statistics.mean(column) for column in zip(*curves)]
@@ -308,7 +309,7 @@ def plot_ablation(
                 (":", "--", "-"))
     for name, *look in looks: _draw(axes[0], rows, name, *look)
     _draw(axes[1], rows, "objects", 0, PALETTE[3], "D", "-")
-    axes[0].legend(fontsize=9)
+    axes[0].legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(.5, 1), frameon=False)
     axes[0].set_ylabel("AP50, AR, AP")
     axes[1].set_ylabel("objects read from an image")
     long = sum(len(row["setting"]) for row in rows) > 30
@@ -323,7 +324,7 @@ def plot_ablation(
         axes[2].set_ylabel("probability of the end")
     return fig
 
-# %% ../nbs/46_ablation.ipynb #35d8c9df
+# %% ../nbs/46_ablation.ipynb #c989878f
 def ablate(
     kind:str, # a key of `TRAINED` or `READ`
     config:TrainConfig, # the base of all settings; its `out` is the folder of results
@@ -338,7 +339,8 @@ def ablate(
     runs = runs_of(kind, config, seeds)
     out.mkdir(parents=True, exist_ok=True)
     every = list({run.key: run for some in runs.values() for run in some}.values())
-    with _helpers(jobs - 1, every, out): settle(every, out)
+    left = sum(not (out/f"{run.key}.json").exists() for run in every)
+    with _helpers(max(0, min(jobs, left) - 1), every, out): settle(every, out)
     table = make_table(kind, runs, out)
     write_json(out/f"{kind}.json", table)
     figure = plot_ablation(table)

@@ -85,6 +85,7 @@ def _of_one_kind(boxes, n, kind, generator, max_shift):
     else: noise = random_boxes(n, generator)
     return noise, torch.full((n,), number)
 
+# %% ../nbs/04_sequence.ipynb #9a2b82f0
 def noise_boxes(
     boxes:Tensor, # `[N, 4]` true corners in `[0, 1]`; may be empty
     n:int, # how many noise objects
