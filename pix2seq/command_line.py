@@ -83,7 +83,8 @@ def _options(function):
     own = [(name, kinds[name], option.default, helps[name], titles.get(name, "options"))
            for name, option in signature(function).parameters.items()
            if option.kind is not Parameter.VAR_KEYWORD]
-    return own + list(_fields(function.record) if function.record else ())
+    fields_too = _fields(function.record) if function.record else ()
+    return own + [field for field in fields_too if field[0] not in signature(function).parameters]
 
 def _fields(record):
     "The same for each field of a dataclass; the title is the docstring of the class it is from."

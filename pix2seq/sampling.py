@@ -23,8 +23,7 @@ from .transforms import boxes_to_original, eval_transform, pad_image
 def truncate_logits(
     logits:Tensor, # `[..., V]`
     top_k:int=0, # keep the k most likely tokens; 0 keeps all
-    # then keep tokens, the most likely first, while their probabilities add up to at most this
-    top_p:float=1.,
+    top_p:float=1., # then the most likely ones whose probabilities add up to at most this
 ) -> Tensor: # `[..., V]`, `-inf` where a token is out
     """Cut off the unlikely tail; the most likely token stays in any case (nucleus sampling:
     Holtzman et al. 2020). `ValueError` for a `top_k` or `top_p` out of range."""
@@ -78,6 +77,7 @@ class Choice(NamedTuple):
     top_p:float=0.4 # see `truncate_logits`; 0.4 as published
     constrained:bool=True # keep to the grammar of the slots
     ordered:bool=False # let no box end before it begins
+    end_bias:float=0. # added to the logit of the end token, where an object may begin
 
 def next_token(
     logits:Tensor, # `[B, V]` raw
@@ -89,6 +89,8 @@ def next_token(
     "Sample the next token of each object, by the grammar of its slot."
     slot = len(begun)
     if choice.constrained: logits = logits.masked_fill(~grammar[slot], float("-inf"))
+    if choice.end_bias and slot == 0:                  # the end is what slot 0 alone allows
+        logits = torch.where(grammar[0] & ~grammar[1], logits + choice.end_bias, logits)
     if choice.ordered and slot in (2, 3):              # ymax follows ymin, xmax follows xmin
         tokens = torch.arange(logits.shape[-1], device=logits.device)
         before = tokens < begun[slot - 2][:, None]     # [B, V] smaller bins have smaller tokens
@@ -179,6 +181,7 @@ def generate(
     constrained:bool=True, # keep to the grammar of the slots
     generator:torch.Generator|None=None, # source of randomness; the global one by default
     ordered:bool=False, # see `Choice`
+    end_bias:float=0., # see `Choice`; only with the grammar
     stop:str|StopRule="done", # `"done"`: the default `StopRule`; `"never"`: all objects
     reader:Reader|None=None, # what reads; by default a plain `Reader`
     draws:Tensor|None=None, # `[B, 5M]` in `[0, 1)`; by default from `generator`
@@ -186,7 +189,9 @@ def generate(
     "Read the objects of a batch of images."
     count, rule = _check_request(model, images, max_objects), _check_stop(stop)
     reader, tokenizer = reader or Reader(model), model.config.tokenizer()
-    choice = Choice(temperature, top_k, top_p, constrained, ordered)
+    choice = Choice(temperature, top_k, top_p, constrained, ordered, end_bias)
+    if not end_bias < float("inf") or end_bias and not constrained:
+        raise ValueError(f"end_bias {end_bias} must be a number, and 0 without the grammar")
     sample_token(torch.zeros(1, tokenizer.vocab_size), torch.zeros(1), *choice[:3]) # refuse early
     reader.begin(reader.encode(images), count, choice)
     draws = _check_draws(draws, len(images), count, generator, images.device)

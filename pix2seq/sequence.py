@@ -72,13 +72,31 @@ def _some(boxes, k, n, generator):
     copies = len(boxes)*(n//max(len(boxes), 1) + 1)
     return boxes[torch.randperm(copies, generator=generator)[:k] % max(len(boxes), 1)]
 
+def _of_one_kind(boxes, n, kind, generator, max_shift):
+    "The same as `noise_boxes`, of one kind alone."
+    kinds = ("jittered", "shifted", "random")
+    if kind not in kinds:
+        words = ", ".join(map(repr, kinds))
+        raise ValueError(f"the kind of noise must be 'all' or one of {words}, not {kind!r}")
+    number = kinds.index(kind) if len(boxes) else 2                     # nothing to duplicate
+    copies = _some(boxes, n, n, generator)
+    if number == 0: noise = jitter_boxes(copies, max_shift, generator)
+    elif number == 1: noise = shift_boxes(copies, generator)
+    else: noise = random_boxes(n, generator)
+    return noise, torch.full((n,), number)
+
+# %% ../nbs/04_sequence.ipynb #9a2b82f0
 def noise_boxes(
     boxes:Tensor, # `[N, 4]` true corners in `[0, 1]`; may be empty
     n:int, # how many noise objects
     generator:torch.Generator|None=None, # source of randomness; the global one by default
     max_shift:float=0.1, # of the jittered ones, see `jitter_boxes`
+    kind:str="all", # all three, or only `"jittered"`, `"shifted"` or `"random"` ones
 ) -> tuple[Tensor,Tensor]: # `[n, 4]` corners, `[n]` kinds: 0 jittered, 1 shifted, 2 random
-    "A uniform share of jittered duplicates; the rest shifted or random, half and half (§2.3)."
+    """A uniform share of jittered duplicates; the rest shifted or random, half and half (§2.3).
+
+    `ValueError` for an unknown kind."""
+    if kind != "all": return _of_one_kind(boxes, n, kind, generator, max_shift)
     n_jittered = int(torch.randint(n + 1, (), generator=generator)) if len(boxes) else 0
     n_bad = n - n_jittered
     shifted = shift_boxes(_some(boxes, n_bad, n, generator), generator)
@@ -125,6 +143,8 @@ def make_sequence(
     max_instances:int=100, # M: places in a sequence; surplus objects, last in order, are skipped
     order:str="random", # see `order_objects`
     noise:bool=True, # fill up with noise objects; without, padding follows the last real one
+    noise_kind:str="all", # see `noise_boxes`
+    noise_share:float=1.0, # share of the free places that noise objects take; padding follows
     corrupt:bool=True, # corrupt the classes that the decoder reads
     class_weight:float=1.0, # weight of a real object's class
     noise_weight:float=1.0, # weight of a noise object's class
@@ -136,7 +156,8 @@ def make_sequence(
     keep = order_objects(boxes, order, generator)[:max_instances]
     boxes, labels = boxes[keep], labels[keep]
     if noise:
-        extra, _ = noise_boxes(boxes, max_instances - len(boxes), generator)
+        free = round(noise_share*(max_instances - len(boxes)))
+        extra, _ = noise_boxes(boxes, free, generator, kind=noise_kind)
         boxes = torch.cat([boxes, extra])
         labels = torch.cat([labels, labels.new_full((len(extra),), -1)])
     height, width = extent

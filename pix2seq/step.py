@@ -142,6 +142,8 @@ def next_coord(self:PackedDecoder,
 ) -> Tensor: # `[B]` tokens
     "The next token of a coordinate slot."
     logits = self.coords(self.hidden(read, position, past, image)).float()
+    if how.end_bias: # the end is the first of these tokens
+        logits = torch.where(self.indices == 0, logits + how.end_bias, logits)
     logits = logits.masked_fill(self.indices < lowest[:, None], float("-inf"))
     top_k = min(how.top_k, len(self.coord_tokens))
     return self.coord_tokens[sample_token(logits, draws, how.temperature, top_k, how.top_p)]

@@ -39,6 +39,8 @@ class SequenceConfig:
     sequences:int=1                  # sequences for each image, each with its own order and noise
     order:Literal["random","area","distance","given"]="random"  # order of a sequence's objects
     noise:bool=True                  # fill sequences up with noise objects
+    noise_kind:Literal["all","jittered","shifted","random"]="all"  # which noise objects
+    noise_share:float=1.0            # share of the free places that noise objects take
     corrupt:bool=True                # replace the classes that the decoder reads by random ones
     class_weight:float=1.0           # how much the class of a real object counts
     noise_weight:float=1.0           # how much the class of a noise object counts
@@ -150,6 +152,7 @@ def _check_numbers(c):
         (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
         (("ema", "val_share"), lambda v: 0 <= v < 1, "at least 0 and below 1"),
         (("flip", "unlabelled"), lambda v: 0 <= v <= 1, "a probability from 0 to 1"),
+        (("noise_share",), lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     ):
         for name in names:
             if not fits(value := getattr(c, name)):

@@ -56,7 +56,8 @@ def sequence_options(
     config:TrainConfig, # the run
 ) -> dict: # for `make_sequence`
     "How a run writes its sequences, and how much each token counts."
-    names = "order", "noise", "corrupt", "class_weight", "noise_weight", "eos_weight"
+    names = ("order", "noise", "noise_kind", "noise_share", "corrupt", "class_weight",
+             "noise_weight", "eos_weight")
     return {name: getattr(config, name) for name in names}
 
 def make_loader(

@@ -213,6 +213,15 @@ def test_bench(work):
     assert "engine" in call(work, "pix2seq_bench", *words.split())
 
 
+def test_ablate(work):
+    words = "nucleus --seeds 1 --jobs 2 --eval-images 2 --out ablation".split()
+    said = call(work, "pix2seq_ablate", *words)
+    assert "top_p=0.4-seed0: AP" in said and "0.9" in said and "ablation holds nucleus.json" in said
+    assert (work/"ablation/nucleus.png").is_file()
+    again = call(work, "pix2seq_ablate", *words)
+    assert "top_p=0.4-seed0" not in again and "top-p; 1 seed" in again
+
+
 def test_coco(work):
     said = call(work, *"pix2seq_coco --root coco --check".split(), status=1)
     assert said.startswith("pix2seq_coco: 0 of 2 files are there of coco/annotations")
