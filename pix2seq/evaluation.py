@@ -13,13 +13,13 @@ from collections.abc import Callable
 from itertools import takewhile
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .average_precision import coco_figures
 from .batches import seed_from
 from .data import CocoDataset
-from .model import Pix2Seq
 from .sampling import detect
 from .workers import plain_workers, shielded, worker_options
 
@@ -45,7 +45,7 @@ def _detect_batches(model, dataset, limit, batch_size, workers, seed, progress, 
     batches = [range(start, min(start + batch_size, length)) for start in starts]
     loader = DataLoader(_Readable(dataset, length), batch_sampler=batches[part::parts],
                         collate_fn=_packed, generator=torch.Generator(), **worker_options(workers))
-    generator = torch.Generator(model.output_bias.device)
+    generator = torch.Generator(next(model.parameters()).device)
     with shielded(workers): loaded = iter(loader)
     bar = tqdm(loaded, "reading objects", len(loader), leave=False, disable=not progress)
     for number, batch in enumerate(bar):
@@ -68,7 +68,7 @@ def _join(batches):
 
 # %% ../nbs/31_evaluation.ipynb #9735b7c9
 def detect_dataset(
-    model:Pix2Seq, # the model that is evaluated
+    model:nn.Module, # a `Pix2Seq`, or any model with a method `detect`
     dataset:Dataset, # of dictionaries: `image`, `boxes`, `labels`, perhaps `iscrowd` and `area`
     limit:int|None=None, # only the first `limit` images; by default all
     batch_size:int=50, # images decoded at once
@@ -82,7 +82,7 @@ def detect_dataset(
     with plain_workers(): return _join(list(_detect_batches(model, dataset, *how, **options)))
 
 def detect_sharded(
-    model:Pix2Seq, # the model, the same on every process
+    model:nn.Module, # see `detect_dataset`; the same on every process
     dataset:Dataset, # see `detect_dataset`
     accelerator, # accelerate's `Accelerator`: the processes
     limit:int|None=None, # see `detect_dataset`
@@ -138,7 +138,7 @@ def check_dataset(
 
 # %% ../nbs/31_evaluation.ipynb #87639abd
 def evaluate(
-    model:Pix2Seq, # the model that is evaluated
+    model:nn.Module, # see `detect_dataset`
     dataset:Dataset, # see `detect_dataset`
     limit:int|None=None, # only the first `limit` images; by default all
     backend:str="pycocotools", # see `coco_eval`
