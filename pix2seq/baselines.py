@@ -94,7 +94,7 @@ class FasterRCNN(Baseline):
     def find(self, images): return self.model(images)
     def losses(self, images, targets): return sum(self.model(images, targets).values())
 
-# %% ../nbs/44_baselines.ipynb #b7bda5ed
+# %% ../nbs/44_baselines.ipynb #eae1c8a8
 class DETR(Baseline):
     "`transformers`' `DetrForObjectDetection`."
     def __init__(self,
@@ -108,36 +108,40 @@ class DETR(Baseline):
         super().__init__(model, config)
         self.fit = GeneralizedRCNNTransform(min_size, max_size, mean, std)
 
-    def read(self, images, labels=None):
-        "The model's answer to images of any size."
-        batch = self.fit(images)[0]
-        mask = batch.tensors.new_zeros(len(images), *batch.tensors.shape[-2:])
-        for row, (height, width) in zip(mask, batch.image_sizes): row[:height, :width] = 1
-        return self.model(pixel_values=batch.tensors, pixel_mask=mask, labels=labels)
+# %% ../nbs/44_baselines.ipynb #e41b35c1
+@patch
+def read(self:DETR, images, labels=None):
+    "The model's answer to images of any size."
+    batch = self.fit(images)[0]
+    mask = batch.tensors.new_zeros(len(images), *batch.tensors.shape[-2:])
+    for row, (height, width) in zip(mask, batch.image_sizes): row[:height, :width] = 1
+    return self.model(pixel_values=batch.tensors, pixel_mask=mask, labels=labels)
 
-    def find(self, images):
-        "One object a query: its likeliest class, and its box."
-        answer, found = self.read(images), []
-        scores, labels = answer.logits.softmax(-1)[..., :-1].max(-1)             # [B, Q]
-        boxes = box_convert(answer.pred_boxes, "cxcywh", "xyxy")                 # [B, Q, 4]
-        for image, *row in zip(images, boxes, labels, scores):
-            height, width = image.shape[-2:]
-            corners = row[0]*row[0].new_tensor([width, height, width, height])
-            row[0] = clip_boxes_to_image(corners, (height, width))
-            found.append(dict(zip(("boxes", "labels", "scores"), row)))
-        return found
+@patch
+def find(self:DETR, images):
+    "One object a query: its likeliest class, and its box."
+    answer, found = self.read(images), []
+    scores, labels = answer.logits.softmax(-1)[..., :-1].max(-1)             # [B, Q]
+    boxes = box_convert(answer.pred_boxes, "cxcywh", "xyxy")                 # [B, Q, 4]
+    for image, *row in zip(images, boxes, labels, scores):
+        height, width = image.shape[-2:]
+        corners = row[0]*row[0].new_tensor([width, height, width, height])
+        row[0] = clip_boxes_to_image(corners, (height, width))
+        found.append(dict(zip(("boxes", "labels", "scores"), row)))
+    return found
 
-    def losses(self, images, targets):
-        "Cross-entropy, distance and overlap, after queries and objects were matched."
-        labels = []
-        for image, target in zip(images, targets):
-            height, width = image.shape[-2:]
-            boxes = box_convert(target["boxes"], "xyxy", "cxcywh")
-            boxes = boxes/boxes.new_tensor([width, height, width, height])
-            labels.append(dict(class_labels=target["labels"], boxes=boxes))
-        return self.read(images, labels).loss
+@patch
+def losses(self:DETR, images, targets):
+    "Cross-entropy, distance and overlap, after queries and objects were matched."
+    labels = []
+    for image, target in zip(images, targets):
+        height, width = image.shape[-2:]
+        boxes = box_convert(target["boxes"], "xyxy", "cxcywh")
+        boxes = boxes/boxes.new_tensor([width, height, width, height])
+        labels.append(dict(class_labels=target["labels"], boxes=boxes))
+    return self.read(images, labels).loss
 
-# %% ../nbs/44_baselines.ipynb #2c9ed704
+# %% ../nbs/44_baselines.ipynb #c1a12002
 _NAMED = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 _CLASSES = {i: name for i, name in enumerate(_NAMED) if i and name != "N/A"}
 COCO_CLASSES = BaselineConfig(tuple(_CLASSES), tuple(_CLASSES.values()), tuple(_CLASSES))
@@ -149,7 +153,7 @@ def _faster_rcnn(build, weights, published, size):
     model = build(weights=weights if published else None, weights_backbone=None, **sizes)
     return FasterRCNN(model, COCO_CLASSES)
 
-# %% ../nbs/44_baselines.ipynb #1ce4c45a
+# %% ../nbs/44_baselines.ipynb #992ee269
 class _Maps(ResNet):
     "Our ResNet in DETR's place for a backbone, which returns a list of maps."
     def forward(self, images): return [super().forward(images)]
@@ -175,7 +179,7 @@ def detr_around(
     config = DetrConfig(backbone_config=least, **options)
     return Detr.from_pretrained(weights, config=config) if weights else Detr(config)
 
-# %% ../nbs/44_baselines.ipynb #b82fcc6a
+# %% ../nbs/44_baselines.ipynb #4396fe9d
 def _detr(depths, dilate, hub_id, published, size):
     "DETR for COCO, perhaps with its published weights."
     if not find_spec("transformers"): detr_around(None)                       # says what is missing
@@ -198,7 +202,7 @@ BASELINES = {
     "detr-r101-dc5": partial(_detr, _R101, True, "facebook/detr-resnet-101-dc5"),
 }
 
-# %% ../nbs/44_baselines.ipynb #e96b3211
+# %% ../nbs/44_baselines.ipynb #ba914f21
 def load_baseline(
     name:str, # a key of `BASELINES`
     weights:str="published", # or "random", for which no network is needed
@@ -215,7 +219,7 @@ def load_baseline(
         raise OSError(f"the published weights of {name} cannot be downloaded "
                       f"({one_line(e)}); weights='random' needs no network") from e
 
-# %% ../nbs/44_baselines.ipynb #98f418ef
+# %% ../nbs/44_baselines.ipynb #75d93bc4
 def use_classes(
     model:Baseline, # its classes are replaced
     category_ids:tuple[int,...], # the data set's id of each label
