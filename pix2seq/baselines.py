@@ -6,7 +6,7 @@
 __all__ = ['COCO_CLASSES', 'BASELINES', 'BaselineConfig', 'Baseline', 'FasterRCNN', 'DETR', 'detr_around', 'load_baseline',
            'use_classes']
 
-# %% ../nbs/44_baselines.ipynb #1ed160d8
+# %% ../nbs/44_baselines.ipynb #a5ce20d7
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.models import detection
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import box_convert, clip_boxes_to_image
@@ -24,14 +25,16 @@ from .model_config import IMAGENET_MEAN, IMAGENET_STD, near
 from .names import listed
 from .sampling import _ranked
 from .saved_weights import find_saved, one_line
+from .transforms import eval_transform
 
-# %% ../nbs/44_baselines.ipynb #4ac49553
+# %% ../nbs/44_baselines.ipynb #91e059da
 @dataclass
 class BaselineConfig:
     "The classes of a detector, under the names that `Pix2SeqConfig` has for them."
     numbers:tuple[int,...] # the detector's own number of each label
     class_names:tuple[str,...] # the name of each label
     category_ids:tuple[int,...]|None=None # the data set's own id of each label
+    image_size:tuple[int,int]|None=None # fit images into this first, as our model does
     levels:int|None=None # value of white in 16-bit images; no baseline has seen any
 
 class Baseline(nn.Module):
@@ -48,11 +51,15 @@ class Baseline(nn.Module):
         generator:torch.Generator|None=None, # not used: nothing is drawn by chance
     ) -> list[dict]: # for each image `boxes` `[N, 4]`, `labels` `[N]`, `scores` `[N]`, best first
         "The objects of images, in their own pixels and in our labels."
-        was_training = self.training
+        was_training, images = self.training, self._floats(images)
+        fitted = [*map(self._fitted, images)]
         self.eval()
         try:
-            with torch.no_grad(): found = self.find(self._floats(images))
+            with torch.no_grad(): found = self.find(fitted)
         finally: self.train(was_training)
+        for objects, image, fit in zip(found, images, fitted):
+            scale = [image.shape[-1]/fit.shape[-1], image.shape[-2]/fit.shape[-2]]
+            objects["boxes"] = objects["boxes"]*objects["boxes"].new_tensor(2*scale)
         return [self._labelled(objects) for objects in found]
 
     def loss(self,
@@ -63,13 +70,19 @@ class Baseline(nn.Module):
         self.train()
         return self.losses(self._floats(images), [*map(self._numbered, targets)])
 
-# %% ../nbs/44_baselines.ipynb #7802c6ac
+# %% ../nbs/44_baselines.ipynb #8cf89239
 @patch
 def _floats(self:Baseline, images):
     "Images as floats in `[0, 1]`, where the model is."
     device = next(self.parameters()).device
     return [to_dtype(image.as_subclass(Tensor).to(device), torch.float32, True)
             for image in images]
+
+@patch
+def _fitted(self:Baseline, image):
+    "An image fitted into the canvas, if there is one."
+    if self.config.image_size is None: return image
+    return eval_transform(self.config.image_size)(tv_tensors.Image(image)).as_subclass(Tensor)
 
 @patch
 def _labelled(self:Baseline, objects):
@@ -141,19 +154,18 @@ def losses(self:DETR, images, targets):
         labels.append(dict(class_labels=target["labels"], boxes=boxes))
     return self.read(images, labels).loss
 
-# %% ../nbs/44_baselines.ipynb #c1a12002
+# %% ../nbs/44_baselines.ipynb #c95e2496
 _NAMED = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 _CLASSES = {i: name for i, name in enumerate(_NAMED) if i and name != "N/A"}
 COCO_CLASSES = BaselineConfig(tuple(_CLASSES), tuple(_CLASSES.values()), tuple(_CLASSES))
 
 def _faster_rcnn(build, weights, published, size):
     "torchvision's model of COCO, perhaps with its published weights."
-    if published: weights.get_state_dict(progress=True, check_hash=True)     # downloaded once
     sizes = {} if size is None else dict(min_size=min(size), max_size=max(size))
     model = build(weights=weights if published else None, weights_backbone=None, **sizes)
     return FasterRCNN(model, COCO_CLASSES)
 
-# %% ../nbs/44_baselines.ipynb #992ee269
+# %% ../nbs/44_baselines.ipynb #edd9a2a7
 class _Maps(ResNet):
     "Our ResNet in DETR's place for a backbone, which returns a list of maps."
     def forward(self, images): return [super().forward(images)]
@@ -177,7 +189,12 @@ def detr_around(
     least = ResNetConfig(embedding_size=8, hidden_sizes=[backbone.channels], depths=[1],
                          out_features=["stage1"])
     config = DetrConfig(backbone_config=least, **options)
-    return Detr.from_pretrained(weights, config=config) if weights else Detr(config)
+    if not weights: return Detr(config)
+    model, report = Detr.from_pretrained(weights, config=config, output_loading_info=True)
+    if lost := sorted(report["missing_keys"]):
+        raise ValueError(f"the weights in {weights} lack {len(lost)} of this DETR's, such as "
+                         f"{lost[0]}")
+    return model
 
 # %% ../nbs/44_baselines.ipynb #4396fe9d
 def _detr(depths, dilate, hub_id, published, size):
