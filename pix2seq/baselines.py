@@ -27,7 +27,7 @@ from .sampling import _ranked
 from .saved_weights import find_saved, one_line
 from .transforms import eval_transform
 
-# %% ../nbs/44_baselines.ipynb #91e059da
+# %% ../nbs/44_baselines.ipynb #7626bf2c
 @dataclass
 class BaselineConfig:
     "The classes of a detector, under the names that `Pix2SeqConfig` has for them."
@@ -62,15 +62,17 @@ class Baseline(nn.Module):
             objects["boxes"] = objects["boxes"]*objects["boxes"].new_tensor(2*scale)
         return [self._labelled(objects) for objects in found]
 
-    def loss(self,
-        images:list[Tensor], # see `detect`
-        targets:list[dict], # for each image `boxes` `[N, 4]` in pixels, `labels`, maybe `iscrowd`
-    ) -> Tensor: # one number
-        "The sum of the detector's losses, in training mode. Crowds are no objects to learn."
-        self.train()
-        return self.losses(self._floats(images), [*map(self._numbered, targets)])
+# %% ../nbs/44_baselines.ipynb #e879b45b
+@patch
+def loss(self:Baseline,
+    images:list[Tensor], # see `detect`
+    targets:list[dict], # for each image `boxes` `[N, 4]` in pixels, `labels`, maybe `iscrowd`
+) -> Tensor: # one number
+    "The sum of the detector's losses, in training mode. Crowds are no objects to learn."
+    self.train()
+    return self.losses(self._floats(images), [*map(self._numbered, targets)])
 
-# %% ../nbs/44_baselines.ipynb #8cf89239
+# %% ../nbs/44_baselines.ipynb #16d37ebb
 @patch
 def _floats(self:Baseline, images):
     "Images as floats in `[0, 1]`, where the model is."
@@ -101,13 +103,13 @@ def _numbered(self:Baseline, target):
     return dict(boxes=target["boxes"][real].as_subclass(Tensor).float().to(device),
                 labels=numbers[target["labels"][real]].to(device))
 
-# %% ../nbs/44_baselines.ipynb #1bba5def
+# %% ../nbs/44_baselines.ipynb #ce669bc2
 class FasterRCNN(Baseline):
     "torchvision's `FasterRCNN`."
     def find(self, images): return self.model(images)
     def losses(self, images, targets): return sum(self.model(images, targets).values())
 
-# %% ../nbs/44_baselines.ipynb #eae1c8a8
+# %% ../nbs/44_baselines.ipynb #a326ebd6
 class DETR(Baseline):
     "`transformers`' `DetrForObjectDetection`."
     def __init__(self,
@@ -121,7 +123,7 @@ class DETR(Baseline):
         super().__init__(model, config)
         self.fit = GeneralizedRCNNTransform(min_size, max_size, mean, std)
 
-# %% ../nbs/44_baselines.ipynb #e41b35c1
+# %% ../nbs/44_baselines.ipynb #51b6d486
 @patch
 def read(self:DETR, images, labels=None):
     "The model's answer to images of any size."
@@ -154,7 +156,7 @@ def losses(self:DETR, images, targets):
         labels.append(dict(class_labels=target["labels"], boxes=boxes))
     return self.read(images, labels).loss
 
-# %% ../nbs/44_baselines.ipynb #c95e2496
+# %% ../nbs/44_baselines.ipynb #d4639777
 _NAMED = detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 _CLASSES = {i: name for i, name in enumerate(_NAMED) if i and name != "N/A"}
 COCO_CLASSES = BaselineConfig(tuple(_CLASSES), tuple(_CLASSES.values()), tuple(_CLASSES))
@@ -165,7 +167,7 @@ def _faster_rcnn(build, weights, published, size):
     model = build(weights=weights if published else None, weights_backbone=None, **sizes)
     return FasterRCNN(model, COCO_CLASSES)
 
-# %% ../nbs/44_baselines.ipynb #edd9a2a7
+# %% ../nbs/44_baselines.ipynb #aca34938
 class _Maps(ResNet):
     "Our ResNet in DETR's place for a backbone, which returns a list of maps."
     def forward(self, images): return [super().forward(images)]
@@ -185,6 +187,7 @@ def detr_around(
         def __init__(self, config):
             super().__init__(config)
             self.model.backbone.model = backbone
+            self.loss_type = "ForObjectDetection"                # else the class name decides
 
     least = ResNetConfig(embedding_size=8, hidden_sizes=[backbone.channels], depths=[1],
                          out_features=["stage1"])
@@ -196,7 +199,7 @@ def detr_around(
                          f"{lost[0]}")
     return model
 
-# %% ../nbs/44_baselines.ipynb #4396fe9d
+# %% ../nbs/44_baselines.ipynb #bf2c0a67
 def _detr(depths, dilate, hub_id, published, size):
     "DETR for COCO, perhaps with its published weights."
     if not find_spec("transformers"): detr_around(None)                       # says what is missing
@@ -219,7 +222,7 @@ BASELINES = {
     "detr-r101-dc5": partial(_detr, _R101, True, "facebook/detr-resnet-101-dc5"),
 }
 
-# %% ../nbs/44_baselines.ipynb #ba914f21
+# %% ../nbs/44_baselines.ipynb #7b919d37
 def load_baseline(
     name:str, # a key of `BASELINES`
     weights:str="published", # or "random", for which no network is needed
@@ -236,7 +239,7 @@ def load_baseline(
         raise OSError(f"the published weights of {name} cannot be downloaded "
                       f"({one_line(e)}); weights='random' needs no network") from e
 
-# %% ../nbs/44_baselines.ipynb #75d93bc4
+# %% ../nbs/44_baselines.ipynb #d3f1765a
 def use_classes(
     model:Baseline, # its classes are replaced
     category_ids:tuple[int,...], # the data set's id of each label

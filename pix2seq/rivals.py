@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['DETECTORS', 'Pyramid', 'object_sizes', 'parameters', 'matched', 'small_faster_rcnn', 'small_detr', 'rival',
-           'backbone_of', 'box_batches', 'RivalTrainer']
+           'backbone_of', 'box_batches', 'RivalTrainer', 'seconds_an_update', 'recall_by_size', 'precision_curve',
+           'ap_by_time', 'run_detector', 'time_an_image', 'compare', 'comparison_table', 'plot_comparison']
 
-# %% ../nbs/45_rivals.ipynb #a5c5611f
+# %% ../nbs/45_rivals.ipynb #d015225f
 import hashlib
 import io
 import json
@@ -21,9 +22,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -32,6 +33,7 @@ from torchvision.models import detection
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+# %% ../nbs/45_rivals.ipynb #a2501ffb
 from . import __version__
 from .average_precision import coco_eval, figures_of
 from .baselines import DETR, Baseline, BaselineConfig, FasterRCNN, _Maps, detr_around
@@ -40,6 +42,7 @@ from .boxes import PALETTE
 from .encoder import ResNet
 from .evaluation import detect_dataset, evaluate
 from .files import read_json, sha256_of, write_json, written_aside
+from .model import Pix2Seq
 from .model_config import Pix2SeqConfig, near
 from .results import coco_results, save_results
 from .run_folder import _FREE, _PATHS, _move_aside, data_facts, lock_folder
@@ -51,7 +54,7 @@ from .training import Trainer
 from .update import make_loader, make_optimizer, set_rates
 from .watching import Metrics, read_metrics
 
-# %% ../nbs/45_rivals.ipynb #7d5f3813
+# %% ../nbs/45_rivals.ipynb #c1efac76
 class Pyramid(nn.Module):
     "The maps of the last groups of a ResNet, mixed from coarse to fine."
     def __init__(self,
@@ -76,7 +79,7 @@ class Pyramid(nn.Module):
         for hook in hooks: hook.remove()
         return self.fpn(maps)
 
-# %% ../nbs/45_rivals.ipynb #c60e8d25
+# %% ../nbs/45_rivals.ipynb #5fcb901c
 def object_sizes(
     dataset:Dataset, # training images with boxes
     canvas:tuple[int,int], # images are fitted into it
@@ -94,7 +97,7 @@ def object_sizes(
     if not sides: raise ValueError(f"none of the first {images} training images has an object")
     return np.quantile(sides, shares).tolist()
 
-# %% ../nbs/45_rivals.ipynb #ef2ebfc8
+# %% ../nbs/45_rivals.ipynb #0fd91b87
 def parameters(
     model:nn.Module, # any
 ) -> int:
@@ -112,17 +115,18 @@ def matched(
     at = min(bisect_left(widths, wanted, key=count), len(widths) - 1)
     return make(min(widths[max(0, at - 1):at + 1], key=lambda width: abs(count(width) - wanted)))
 
-# %% ../nbs/45_rivals.ipynb #dd54c007
+# %% ../nbs/45_rivals.ipynb #3cd47a51
 def small_faster_rcnn(
     body:ResNet, # its backbone
     levels:int, # of the pyramid; 1: none
-    sizes:list[float], # two anchors for each level, from small to large
+    sizes:list[float], # anchors of all levels, from small to large
     config:BaselineConfig, # classes and canvas
     hidden:int, # width of the box head
     dim:int=64, # channels of the maps
 ) -> FasterRCNN:
     "torchvision's Faster R-CNN for small images."
-    shapes = [tuple(sizes[k:k + len(sizes)//levels]) for k in range(0, len(sizes), len(sizes)//levels)]
+    each = len(sizes)//levels
+    shapes = [tuple(sizes[k:k + each]) for k in range(0, len(sizes), each)]
     backbone, canvas = Pyramid(body, dim, levels), config.image_size
     stage = body.stride.bit_length() - 1                                      # 8 pixels: stage 3
     pool = MultiScaleRoIAlign(backbone.names, 7, 2, canonical_scale=sizes[len(sizes)//2],
@@ -137,7 +141,7 @@ def small_faster_rcnn(
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(hidden, len(config.numbers) + 1))
     return FasterRCNN(model, config)
 
-# %% ../nbs/45_rivals.ipynb #f0517ac5
+# %% ../nbs/45_rivals.ipynb #1aba6715
 def small_detr(
     body:ResNet, # its backbone
     shape:Pix2SeqConfig, # of our model: depths, channels, heads
@@ -158,7 +162,7 @@ def small_detr(
     sides = config.image_size
     return DETR(model, config, min(sides), max(sides), (0, 0, 0), (1, 1, 1))
 
-# %% ../nbs/45_rivals.ipynb #bb045912
+# %% ../nbs/45_rivals.ipynb #14a8089f
 DETECTORS = {"pix2seq": {}, "faster-rcnn": dict(lr=1e-3), "faster-rcnn-fpn": dict(lr=1e-3),
              "detr": dict(lr=5e-4, clip_norm=.1)} # options that replace the common ones
 
@@ -180,16 +184,18 @@ def rival(
     if name == "detr":
         return matched(lambda width: small_detr(body(_Maps), shape, config, width), wanted)
     sizes = object_sizes(train_set, shape.image_size, (.1, .4, .6, .9))
-    return matched(lambda width: small_faster_rcnn(body(ResNet), levels, sizes, config, width), wanted)
+    return matched(lambda width: small_faster_rcnn(body(ResNet), levels, sizes, config, width),
+                   wanted)
 
 def backbone_of(
     model:nn.Module, # a `Pix2Seq`, or a `Baseline` from `rival`
 ) -> ResNet:
     "The part that all detectors share."
     if not isinstance(model, Baseline): return model.encoder.backbone
-    return model.model.model.backbone.model if isinstance(model, DETR) else model.model.backbone.body
+    inner = model.model
+    return inner.model.backbone.model if isinstance(model, DETR) else inner.backbone.body
 
-# %% ../nbs/45_rivals.ipynb #f820b4ee
+# %% ../nbs/45_rivals.ipynb #93df7fb3
 def _together(samples):
     "Images and their objects as lists; those that could not be read are skipped."
     good = [sample for sample in samples if "error" not in sample]
@@ -207,7 +213,7 @@ def box_batches(
     loader.dataset._write, loader.collate_fn = dict, _together
     return loader
 
-# %% ../nbs/45_rivals.ipynb #e94b28eb
+# %% ../nbs/45_rivals.ipynb #a4937657
 class RivalTrainer:
     "One run of a rival, in a folder; a run that was killed continues from its last save."
     def __init__(self,
@@ -228,47 +234,294 @@ class RivalTrainer:
             self.step = state["step"]
         self.metrics = Metrics(self.out/"metrics.jsonl", self.step)
 
-    def updates(self) -> Iterator[dict]:
-        "The rest of the batches."
-        return self.metrics.watch(box_batches(self.config, self.shape, self.train_set, self.step))
-
-    def update(self, batch:dict) -> Tensor: # the loss
-        "Update the weights once. Raises `FloatingPointError` if loss or gradient are not finite."
-        config, weights = self.config, self.best.parameters()
-        set_rates(self.optimizer, self.step, config)
-        torch.manual_seed(seed_from(config.seed, self.step))
-        self.optimizer.zero_grad()
-        loss = self.best.loss(batch["images"], batch["targets"])
-        loss.backward()
-        norm = clip_grad_norm_(weights, config.clip_norm or float("inf"))
-        if not (loss.isfinite() and norm.isfinite()):
-            raise FloatingPointError(f"the loss is {loss.item()} and its gradient {norm.item()} on "
-                                     f"the images {batch['image_ids']}; nothing was updated")
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach()
-
     def save(self) -> None:
         "What the run needs to continue."
         state = dict(model=self.best.state_dict(), optimizer=self.optimizer.state_dict(),
                      step=self.step)
         with written_aside(self.out/"training.pt", durable=True) as aside: torch.save(state, aside)
 
-    def run(self) -> None:
-        "Train to the end."
-        config, last = self.config, self.step == self.config.steps
-        for batch in () if last else self.updates():
-            if not batch["images"]: continue
-            loss, last = self.update(batch), self.step == config.steps
-            if last or self.step % config.log_every == 0:
-                self.metrics.write(step=self.step, loss=loss.item(), **self.metrics.speed())
-            if config.eval_every and self.step % config.eval_every == 0 and not last: self.glance()
-            if last or self.step % config.save_every == 0: self.save()
-        self.lock.release(force=True)
+# %% ../nbs/45_rivals.ipynb #a915edf0
+@patch
+def updates(self:RivalTrainer) -> Iterator[dict]:
+    "The rest of the batches."
+    return self.metrics.watch(box_batches(self.config, self.shape, self.train_set, self.step))
 
-    def glance(self) -> None:
-        "Evaluate on the way, on a fifth of the images, as the `Trainer` does."
-        images = max(1, self.config.eval_images//5)
-        figures = evaluate(self.best, self.val_set, images, workers=self.config.workers)
-        self.metrics.write(step=self.step, eval_images=images, **figures)
-        self.metrics.speed()                                # the next line is about training alone
+@patch
+def update(self:RivalTrainer, batch:dict) -> Tensor: # the loss
+    "Update the weights once. Raises `FloatingPointError` if loss or gradient are not finite."
+    config, weights = self.config, self.best.parameters()
+    set_rates(self.optimizer, self.step, config)
+    torch.manual_seed(seed_from(config.seed, self.step))
+    self.optimizer.zero_grad()
+    loss = self.best.loss(batch["images"], batch["targets"])
+    loss.backward()
+    norm = clip_grad_norm_(weights, config.clip_norm or float("inf"))
+    if not (loss.isfinite() and norm.isfinite()):
+        raise FloatingPointError(f"the loss is {loss.item()} and its gradient {norm.item()} on "
+                                 f"the images {batch['image_ids']}; nothing was updated")
+    self.optimizer.step()
+    self.step += 1
+    return loss.detach()
+
+# %% ../nbs/45_rivals.ipynb #f3bf1e77
+@patch
+def run(self:RivalTrainer) -> None:
+    "Train to the end."
+    config, last = self.config, self.step == self.config.steps
+    for batch in () if last else self.updates():
+        if not batch["images"]: continue
+        loss, last = self.update(batch), self.step == config.steps
+        if last or self.step % config.log_every == 0:
+            self.metrics.write(step=self.step, loss=loss.item(), **self.metrics.speed())
+        if config.eval_every and self.step % config.eval_every == 0 and not last: self.glance()
+        if last or self.step % config.save_every == 0: self.save()
+    self.lock.release(force=True)
+
+@patch
+def glance(self:RivalTrainer) -> None:
+    "Evaluate on the way, on a fifth of the images, as the `Trainer` does."
+    images = max(1, self.config.eval_images//5)
+    figures = evaluate(self.best, self.val_set, images, workers=self.config.workers)
+    self.metrics.write(step=self.step, eval_images=images, **figures)
+    self.metrics.speed()                                # the next line is about training alone
+
+# %% ../nbs/45_rivals.ipynb #be22b678
+def seconds_an_update(
+    trainer, # a `Trainer` or a `RivalTrainer`, which is used up
+    updates:int=12, # of which the last two thirds count
+) -> float:
+    "How long an update takes, with its data."
+    batches, times = trainer.updates(), [time.perf_counter()]
+    for batch in batches:
+        trainer.update(batch)
+        times.append(time.perf_counter())
+        if len(times) > updates: break
+    batches.close()
+    warm = (len(times) - 1)//3
+    return (times[-1] - times[warm])/(len(times) - 1 - warm)
+
+def _trainer(name, config, shape, sets, backbone, out):
+    "The trainer of a detector in a folder, at its last save, or with the common first weights."
+    config = replace(config, **DETECTORS[name], out=str(out))
+    if name == "pix2seq":
+        with redirect_stdout(io.StringIO()): trainer = Trainer(config)  # it describes the data
+    else:
+        with torch.device("meta"): wanted = parameters(Pix2Seq(shape))
+        model = rival(name, shape, sets[0], wanted, config.seed)
+        trainer = RivalTrainer(config, model, shape, *sets)
+    if backbone and trainer.step == 0:
+        for model in {trainer.best, getattr(trainer, "model", trainer.best)}:
+            load_weights(backbone_of(model), read_weights(Path(backbone)), str(backbone))
+    return trainer
+
+# %% ../nbs/45_rivals.ipynb #8b0a6610
+def recall_by_size(
+    result, # from `coco_eval`
+    parts:int=5, # of equal number
+) -> list[dict]: # for each part `size` (median, in pixels), `recall` at IoU 0.5, and `objects`
+    "The share of the true objects that were found, from the smallest to the largest."
+    every, rows = result.params.areaRng[0], []
+    for image in result.evalImgs:
+        if image is None or image["aRng"] != every: continue
+        for i, match, crowd in zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"]):
+            width, height = result.cocoGt.anns[i]["bbox"][2:]
+            if not crowd: rows.append(((width*height)**.5, match > 0))
+    sides, found = np.array(sorted(rows)).T
+    return [dict(size=float(np.median(side)), recall=float(hit.mean()), objects=len(hit))
+            for side, hit in zip(np.array_split(sides, parts), np.array_split(found, parts))
+            if len(hit)]
+
+def precision_curve(
+    result, # from `coco_eval`
+    iou:int=0, # number of the overlap: 0 for 0.5, 5 for 0.75
+) -> list[float]: # at the 101 recalls 0, 0.01, ..., 1
+    "Precision at each recall, averaged over the classes that have objects."
+    precision = result.eval["precision"][iou, :, :, 0, -1]                    # [101, classes]
+    return precision[:, (precision > -1).all(0)].mean(1).tolist()
+
+# %% ../nbs/45_rivals.ipynb #7a7f6085
+def ap_by_time(
+    path:Path, # `metrics.jsonl` of a run
+    batch_size:int, # images in an update
+) -> list[dict]: # for each evaluation `seconds` of training until then, `step` and `AP`
+    "When a run reached which AP; the time for evaluation does not count."
+    seconds, step, points = 0., 0, []
+    for row in read_metrics(path):
+        if "images_per_second" in row:
+            seconds += (row["step"] - step)*batch_size/row["images_per_second"]
+            step = row["step"]
+        elif "AP" in row:
+            points.append(dict(seconds=seconds*row["step"]/max(1, step), step=row["step"],
+                               AP=row["AP"]))
+    return points
+
+# %% ../nbs/45_rivals.ipynb #a3fdaeb6
+def _record(name, config, minutes, facts, backbone):
+    "All that a run's result depends on, except the version of the package."
+    options = json.loads(json.dumps(asdict(replace(config, **DETECTORS[name]))))
+    free = {*_FREE, *_PATHS, "steps"} - {"eval_images"}
+    options = {option: value for option, value in options.items() if option not in free}
+    weights = sha256_of(Path(backbone)) if backbone else None
+    return dict(detector=name, minutes=minutes, data=facts, backbone=weights, options=options)
+
+def _plan(place, record, trainer, updates, say):
+    "The plan in a run's folder, or a new one, for which an update's time is measured."
+    plan = read_json(place/"plan.json")
+    if plan and plan["version"] != __version__:
+        say(f"{place} was made by version {plan['version']} of pix2seq: moved aside, and run again "
+            f"by version {__version__}")
+        _move_aside(place)
+        plan = {}
+    if plan: return plan
+    with tempfile.TemporaryDirectory() as aside:
+        trial = trainer(out=f"{aside}/run")
+        seconds = seconds_an_update(trial, updates)
+        trial.lock.release(force=True)
+    steps = max(2, round(60*record["minutes"]/seconds))
+    plan = record | dict(version=__version__, steps=steps, seconds_an_update=seconds)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place/"plan.json", plan)
+    return plan
+
+def _measured(model, dataset, config, file):
+    "The figures and curves of a trained detector; its detections go into a results file."
+    found, truth = detect_dataset(model, dataset, config.eval_images, workers=config.workers)
+    ids = getattr(dataset, "file_ids", None)                # the digits' own ids are their labels
+    pairs = [(objects, target["image_id"]) for objects, target in zip(found, truth)]
+    rows = [row for pair in pairs for row in coco_results(*pair, ids)]
+    save_results([row for row in rows if row["category_id"] is not None], file)
+    result = coco_eval(found, truth)
+    return dict(figures=figures_of(result), precision=precision_curve(result),
+                recall=recall_by_size(result), parameters=parameters(model))
+
+# %% ../nbs/45_rivals.ipynb #207df180
+def run_detector(
+    name:str, # a key of `DETECTORS`
+    config:TrainConfig, # data, batch, seed; its folder gets a folder for this run
+    minutes:float, # of training
+    data:tuple, # shape of our model, training images, validation images
+    backbone:str|None=None, # safetensors file of a `ResNet`'s weights to start from
+    updates:int=12, # to measure an update's time
+    glances:int=6, # evaluations on the way
+    say:Callable=print, # gets each line worth printing
+) -> tuple[dict,nn.Module]: # the result, and the trained detector
+    "Train and measure a detector, unless that was done before."
+    shape, *sets = data
+    record = _record(name, config, minutes, data_facts(*sets), backbone)
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
+    place = Path(config.out)/f"{name}-{digest}"
+    trainer = partial(_trainer, name, config, shape, sets, backbone)
+    plan = _plan(place, record, trainer, updates, say)
+    steps, every = plan["steps"], -(-plan["steps"]//(glances + 1))
+    config = replace(config, steps=steps, warmup_steps=min(config.warmup_steps, steps//10),
+                     eval_every=every, save_every=every)
+    learner = _trainer(name, config, shape, sets, backbone, place/"run")
+    if result := read_json(place/"result.json"):
+        learner.lock.release(force=True)
+        say(f"{name}: finished before, see {place}")
+        return result, learner.best
+    say(f"{name}: {steps:,} updates of {plan['seconds_an_update']:.2f} s, in {place}")
+    learner.run()
+    points = [point for point in ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
+              if point["step"] < steps]
+    result = plan | _measured(learner.best, sets[1], config, place/"detections.json")
+    last = dict(seconds=steps*plan["seconds_an_update"], step=steps, AP=result["figures"]["AP"])
+    result |= dict(curve=[*points, last])
+    write_json(place/"result.json", result)
+    return result, learner.best
+
+# %% ../nbs/45_rivals.ipynb #41492baa
+def time_an_image(
+    models:dict[str,nn.Module], # detectors by name
+    images:list[Tensor], # one at a time
+    rounds:int=3, # that count; one more goes before
+) -> dict[str,float]: # seconds, the median
+    "How long each detector takes to find the objects of one image."
+    times = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        for image in images:
+            for name, model in models.items():
+                start = time.perf_counter()
+                detect(model, [image])
+                if turn: times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+# %% ../nbs/45_rivals.ipynb #e185b531
+def _check_comparison(config, detectors, minutes):
+    "Refuse what would make the comparison unequal, or impossible."
+    for name in detectors:
+        if name not in DETECTORS: raise ValueError(f"no detector {name!r}; {near(name, DETECTORS)}")
+    if not minutes > 0: raise ValueError(f"minutes must be above 0, not {minutes}")
+    for option in ("weights", "imagenet", "epochs", "skip_empty"):
+        if getattr(config, option):
+            raise ValueError(f"a comparison takes no {option}: the time decides how long all "
+                             "train, and backbone says from which weights")
+
+def compare(
+    config:TrainConfig, # data, augmentation, batch, seed, folder; the time replaces its steps
+    minutes:float=10., # training time of each detector
+    detectors:list[str]=tuple(DETECTORS), # keys of `DETECTORS`
+    backbone:str|None=None, # safetensors file of a `ResNet`'s weights to start from
+    say:Callable=print, # gets each line worth printing
+    **how, # `updates` and `glances`, see `run_detector`
+) -> dict: # `threads`, `minutes`, and `rows`, a result for each detector
+    "Train detectors for the same time on the same data, and measure them by the same code."
+    _check_comparison(config, detectors, minutes)
+    config = replace(config, preset=config.preset or "digits")
+    model, train_set, val_set = build(config, say)
+    data, rows, models = (model.config, train_set, val_set), {}, {}
+    for name in detectors:
+        found = run_detector(name, config, minutes, data, backbone, say=say, **how)
+        rows[name], models[name] = found
+    images = [val_set[i]["image"] for i in range(min(10, len(val_set)))]
+    for name, seconds in time_an_image(models, images).items():
+        rows[name]["image_seconds"] = seconds
+    comparison = dict(threads=torch.get_num_threads(), minutes=minutes, rows=[*rows.values()])
+    write_json(Path(config.out)/"comparison.json", comparison)
+    return comparison
+
+# %% ../nbs/45_rivals.ipynb #ade6caba
+def comparison_table(
+    comparison:dict, # from `compare`
+) -> str: # lines of text
+    "The figures to look at first, a line for each detector."
+    lines = [f"{comparison['minutes']:g} minutes each, {comparison['threads']} threads",
+             f"{'':16}     AP   AP50   AP75  AR100  updates  parameters  ms an image"]
+    for row in comparison["rows"]:
+        shown = (f"{row['figures'][name]:6.3f}" for name in ("AP", "AP50", "AP75", "AR100"))
+        lines.append(f"{row['detector']:16} {' '.join(shown)} {row['steps']:8,} "
+                     f"{row['parameters']:11,} {1e3*row['image_seconds']:12.1f}")
+    return "\n".join(lines)
+
+# %% ../nbs/45_rivals.ipynb #6d87ad47
+def _bars(ax, names, values, label):
+    "A bar for each detector, with its value."
+    bars = ax.barh(names, values, color=PALETTE[:len(names)])
+    ax.bar_label(bars, fmt=" %.3g", fontsize=9)
+    ax.set(xlabel=label)
+    ax.margins(x=.25)
+    ax.invert_yaxis()
+
+def plot_comparison(
+    comparison:dict, # from `compare`
+) -> Figure: # five panels
+    "AP by time, recall by size, precision by recall, time an image, parameters."
+    fig = Figure(figsize=(9, 6), layout="constrained")
+    axes, rows = fig.subplots(2, 3).flatten(), comparison["rows"]
+    names = [row["detector"] for row in rows]
+    for row, color, style in zip(rows, PALETTE, ("-", "--", "-.", ":")):
+        look = dict(color=color, ls=style, lw=1.8, label=row["detector"])
+        minutes = [0, *(point["seconds"]/60 for point in row["curve"])]
+        axes[0].plot(minutes, [0, *(p["AP"] for p in row["curve"])], marker="o", ms=4, **look)
+        size, recall = zip(*((part["size"], part["recall"]) for part in row["recall"]))
+        axes[1].plot(size, recall, marker="o", ms=4, **look)
+        axes[2].plot(np.linspace(0, 1, 101), row["precision"], **look)
+    axes[0].set(xlabel="minutes of training", ylabel="AP", ylim=0)
+    axes[1].set(xlabel="size in pixels", ylabel="recall at IoU 0.5", ylim=(0, 1.03))
+    axes[2].set(xlabel="recall", ylabel="precision at IoU 0.5", ylim=(0, 1.03))
+    _bars(axes[3], names, [1e3*row["image_seconds"] for row in rows], "ms an image")
+    _bars(axes[4], names, [row["parameters"]/1e6 for row in rows], "parameters in millions")
+    axes[5].set_axis_off()
+    axes[5].legend(*axes[0].get_legend_handles_labels(), loc="center", fontsize=10)
+    for ax in axes[:3]: ax.grid(alpha=.3)
+    return fig
