@@ -493,7 +493,7 @@ def comparison_table(
                      f"{row['parameters']:11,} {1e3*row['image_seconds']:12.1f}")
     return "\n".join(lines)
 
-# %% ../nbs/45_rivals.ipynb #6d87ad47
+# %% ../nbs/45_rivals.ipynb #a4fc0db7
 def _bars(ax, names, values, label):
     "A bar for each detector, with its value."
     bars = ax.barh(names, values, color=PALETTE[:len(names)])
@@ -521,6 +521,7 @@ def plot_comparison(
     axes[2].set(xlabel="recall", ylabel="precision at IoU 0.5", ylim=(0, 1.03))
     _bars(axes[3], names, [1e3*row["image_seconds"] for row in rows], "ms an image")
     _bars(axes[4], names, [row["parameters"]/1e6 for row in rows], "parameters in millions")
+    axes[4].tick_params(labelleft=False)
     axes[5].set_axis_off()
     axes[5].legend(*axes[0].get_legend_handles_labels(), loc="center", fontsize=10)
     for ax in axes[:3]: ax.grid(alpha=.3)
