@@ -310,8 +310,7 @@ def detect(
     if not len(images): return []
     if hasattr(model, "detect"): return model.detect(images, **options)       # see baselines
     size, was_training = model.config.image_size, model.training
-    resize = eval_transform(size)
-    fitted = [resize(tv_tensors.Image(image)) for image in images]
+    fitted = [*map(eval_transform(size), map(tv_tensors.Image, images))]
     padded = torch.stack([pad_image(image, size) for image in fitted]).to(model.output_bias)
     if was_training: model.eval()
     try:

@@ -21,7 +21,8 @@ EXPLAINED = {
 
 # Modules that are longer: {module: reason}.
 LONG = {
-    'bench': 'a benchmark is one program: its clock, the ways it times, their table and picture',
+    'commands': 'nine commands, each with all its options and their words',
+    'rivals': 'a race is one program: its detectors, their loop, its clock, its table and picture',
 }
 
 
