@@ -446,13 +446,13 @@ def time_an_image(
                 if turn: times[name].append(time.perf_counter() - start)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
-# %% ../nbs/45_rivals.ipynb #e185b531
+# %% ../nbs/45_rivals.ipynb #9423b8ea
 def _check_comparison(config, detectors, minutes):
     "Refuse what would make the comparison unequal, or impossible."
     for name in detectors:
         if name not in DETECTORS: raise ValueError(f"no detector {name!r}; {near(name, DETECTORS)}")
     if not minutes > 0: raise ValueError(f"minutes must be above 0, not {minutes}")
-    for option in ("weights", "imagenet", "epochs", "skip_empty"):
+    for option in ("weights", "imagenet", "epochs"):
         if getattr(config, option):
             raise ValueError(f"a comparison takes no {option}: the time decides how long all "
                              "train, and backbone says from which weights")
