@@ -26,7 +26,8 @@ from torch.utils.data import Dataset
 from . import __version__
 from .average_precision import coco_figures
 from .boxes import PALETTE
-from .evaluation import check_targets, detect_dataset, end_probabilities, plot_ends
+from .ending import end_probabilities, plot_ends
+from .evaluation import check_targets, detect_dataset
 from .files import read_json, sha256_of, write_json
 from .machine import make_accelerator
 from .model import Pix2Seq

@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['Ablation', 'COMMANDS', 'pix2seq_train', 'pix2seq_eval', 'pix2seq_errors', 'pix2seq_predict', 'pix2seq_digits',
-           'pix2seq_coco', 'pix2seq_convert', 'pix2seq_export', 'pix2seq_ablate', 'pix2seq_bench', 'main']
+           'pix2seq_coco', 'pix2seq_convert', 'pix2seq_export', 'pix2seq_ablate', 'pix2seq_bench', 'pix2seq_compare',
+           'main']
 
 # %% ../nbs/57_commands.ipynb #e415e294
 import json
 import sys
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Literal
 
 from .command_line import apart, command, run
 from .recipes import RECIPES, from_recipe
-from .train_config import TrainConfig, check_given, fields_set, without_rivals
+from .train_config import TrainConfig, check_given, fields_set, flag, without_rivals
 
 # %% ../nbs/57_commands.ipynb #9b2a2968
 @command(TrainConfig, check_given, without_rivals, note=f"Recipes: {', '.join(RECIPES)}.")
@@ -96,13 +98,26 @@ def _load(detections, about):
     dataset = _open(**about)
     return *read_detections(detections, dataset, about["limit"]), dataset
 
-def _read(detector, about, check, batch_size, workers, seed):
+def _reader(weights, device, about, how):
+    "A model on this device, and how it reads: a Pix2Seq, or a baseline by its name."
+    from pix2seq.baselines import BASELINES, load_baseline
+    if weights not in BASELINES:
+        detector = _detector(weights, device, **how)
+        return detector.model, dict(reader=detector.engine, **detector.options)
+    defaults = signature(pix2seq_eval).parameters
+    if moot := [flag(name) for name in how if how[name] != defaults[name].default]:
+        raise ValueError(f"{moot[0]} has no effect on {weights}, which reads no tokens")
+    if not (about["data"] or about["images"]):
+        raise ValueError(f"{weights} knows COCO's classes, not the digits: give --data")
+    return load_baseline(weights).to(_device(device)), {}
+
+def _read(model, options, about, check, batch_size, workers, seed):
     "Detections that a model reads, the true objects, and the data set."
     from pix2seq.evaluation import check_dataset, detect_dataset
-    dataset, limit = _open(**about, shape=detector.model.config), about["limit"]
+    dataset, limit = _open(**about, shape=model.config), about["limit"]
     if check: check_dataset(dataset, limit)
-    found, truth = detect_dataset(detector.model, dataset, limit, batch_size, workers, seed,
-                                  progress=True, reader=detector.engine, **detector.options)
+    found, truth = detect_dataset(model, dataset, limit, batch_size, workers, seed,
+                                  progress=True, **options)
     return found, truth, dataset
 
 def _save_detections(found, truth, dataset, file):
@@ -140,7 +155,7 @@ _EVAL_APART = apart(
          reading="weights batch_size top_p max_objects stop dtype int8 device workers seed",
          results="detections max_dets by_class coco_backend out out_detections")
 def pix2seq_eval(
-    weights:str="digits", # "digits", a folder, a published name or a hub id
+    weights:str="digits", # "digits", a folder, a published name, a hub id, or as detr-r50
     data:str|None=None, # folder of a data set; default: the embedded digits
     images:str|None=None, # instead of --data: folder of the images, with --annotations
     annotations:str|None=None, # instead of --data: their file in COCO's format
@@ -171,7 +186,7 @@ def pix2seq_eval(
                  by_name=by_name, levels=levels)
     how = dict(dtype=dtype, int8=int8, top_p=top_p, max_objects=max_objects, stop=stop)
     results = _load(detections, about) if detections else _read(
-        _detector(weights, device, **how), about, not out_detections, batch_size, workers, seed)
+        *_reader(weights, device, about, how), about, not out_detections, batch_size, workers, seed)
     if out_detections: _save_detections(*results, out_detections)
     figures = _print_scores(*results, limit, max_dets, by_class, coco_backend)
     if out: Path(out).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -206,7 +221,8 @@ def pix2seq_errors(
     about = dict(data=data, images=images, annotations=annotations, split=split, limit=limit,
                  by_name=by_name, levels=levels)
     found, truth, dataset = _load(detections, about) if detections else _read(
-        _detector(weights, device, max_objects=max_objects), about, True, batch_size, workers, seed)
+        *_reader(weights, device, about, dict(max_objects=max_objects)), about, True, batch_size,
+        workers, seed)
     errors = find_errors(found, truth)
     report = report_of(errors, dataset.class_names, threshold)
     print(report_text(report, by_class))
@@ -360,10 +376,31 @@ def pix2seq_bench(
     Path(out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot_bench(result, model.config).savefig(Path(out).with_suffix(".png"), dpi=150)
 
+# %% ../nbs/57_commands.ipynb #e2bd0806
+def _check_comparison(given):
+    "Refuse options that the time replaces. Raises `ValueError`."
+    check_given(given)
+    for name in ("steps", "eval_every", "save_every"):
+        if name in given: raise ValueError(f"{flag(name)} has no effect: --minutes decides")
+
+@command(TrainConfig, _check_comparison, without_rivals, note="By default --out is runs/compare.")
+def pix2seq_compare(
+    detectors:list[str]=(), # which, such as: pix2seq detr; default: all
+    minutes:float=10., # training time of each
+    backbone:str|None=None, # safetensors file of a ResNet's weights to start from
+    **options, # fields of `TrainConfig`
+):
+    "Train Pix2Seq, Faster R-CNN and DETR for the same time on the same data; compare them."
+    from pix2seq.rivals import DETECTORS, compare, comparison_table, plot_comparison
+    config = from_recipe("digits", **dict(out="runs/compare") | options)
+    comparison = compare(config, minutes, detectors or tuple(DETECTORS), backbone)
+    print(comparison_table(comparison))
+    plot_comparison(comparison).savefig(Path(config.out)/"comparison.png", dpi=150)
+
 # %% ../nbs/57_commands.ipynb #be8cef82
 COMMANDS = {function.__name__.removeprefix("pix2seq_"): function for function in (
     pix2seq_train, pix2seq_eval, pix2seq_errors, pix2seq_predict, pix2seq_digits, pix2seq_coco,
-    pix2seq_convert, pix2seq_export, pix2seq_ablate, pix2seq_bench)}
+    pix2seq_convert, pix2seq_export, pix2seq_ablate, pix2seq_bench, pix2seq_compare)}
 
 def main(
     words:list[str]|None=None, # a key of `COMMANDS`, and its options; default: those of the program

@@ -304,7 +304,7 @@ def token_probs_and_attention(
 
 # %% ../nbs/14_sampling.ipynb #79d1ba80
 def detect(
-    model:Pix2Seq, # put into evaluation mode for the call
+    model:Pix2Seq, # put into evaluation mode for the call; or any model with its own `detect`
     images:list, # `[3, H, W]` images of any size, uint8 or float in `[0, 1]`; else `ValueError`
     details:bool=False, # add `tokens`, `token_probs` and `attention`
     **options, # see `generate`
@@ -313,9 +313,9 @@ def detect(
     without area are dropped. For the details see `token_probs_and_attention`."""
     for image in images: _check_image(image)
     if not len(images): return []
+    if hasattr(model, "detect"): return model.detect(images, **options)       # see baselines
     size, was_training = model.config.image_size, model.training
-    resize = eval_transform(size)
-    fitted = [resize(tv_tensors.Image(image)) for image in images]
+    fitted = [*map(eval_transform(size), map(tv_tensors.Image, images))]
     padded = torch.stack([pad_image(image, size) for image in fitted]).to(model.output_bias)
     if was_training: model.eval()
     try:

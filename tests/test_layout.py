@@ -22,8 +22,8 @@ EXPLAINED = {
 # Modules that are longer: {module: reason}.
 LONG = {
     'sampling': 'reading is one loop: its grammar, its choice, its stop and what each refuses',
-    'bench': 'a benchmark is one program: its clock, the ways it times, their table and picture',
     'commands': 'all commands in one place, each mostly a list of its options',
+    'rivals': 'a race is one program: its detectors, their loop, its clock, its table and picture',
 }
 
 
