@@ -45,7 +45,7 @@ def dry_run(
         with in_plain_words(trainer): loss, seconds = _two_updates(trainer, note)
     run, parameters = trainer.config, sum(p.numel() for p in trainer.model.parameters())
     length = 5*trainer.model.config.max_instances
-    updates = run.naming_steps + run.window_steps + run.steps          # of about the same cost
+    updates = run.steps + 2*round(run.lessons*run.steps)               # of about the same cost
     evaluated = min(run.eval_images, len(trainer.val_set))
     return dict(images=len(trainer.train_set), evaluated=evaluated, steps=run.steps,
                 tokens=run.steps*run.batch_size*run.sequences*length, parameters=parameters,

@@ -156,18 +156,15 @@ def take_lessons(
     model:Pix2Seq, # learns
     wrapped:nn.Module, # the same, as Accelerate wraps it
     dataset:Dataset, # training images with boxes
-    config:TrainConfig, # `naming_steps`, `window_steps`
+    config:TrainConfig, # `lessons` and `steps`
     accelerator:Accelerator, # precision and processes
     stopped:Callable, # see `teach`
 ) -> dict[str,list[float]]: # the losses of `"naming"` and `"windows"`
-    "First what, then where; a lesson of 0 updates is left out."
-    shape, how, losses = model.config, (config, accelerator), {}
-    if config.naming_steps:
-        classes = partial(only_classes, class_offset=shape.class_offset)
-        namer = accelerator.prepare(Namer(model))
-        alone = ObjectWindows(dataset, config, shape, share=1/2, objects=1)
-        losses["naming"] = teach(namer, alone, *how, config.naming_steps, classes, stopped)
-    if config.window_steps:
-        pairs = ObjectWindows(dataset, config, shape, share=1/2, objects=2)
-        losses["windows"] = teach(wrapped, pairs, *how, config.window_steps, stopped=stopped)
-    return losses
+    "First what, then where."
+    shape, steps = model.config, max(1, round(config.lessons*config.steps))
+    alone, pairs = (ObjectWindows(dataset, config, shape, 1/2, objects) for objects in (1, 2))
+    classes = partial(only_classes, class_offset=shape.class_offset)
+    namer = accelerator.prepare(Namer(model))
+    return dict(
+        naming=teach(namer, alone, config, accelerator, steps, classes, stopped),
+        windows=teach(wrapped, pairs, config, accelerator, steps, stopped=stopped))

@@ -213,7 +213,7 @@ def glance(self:Trainer, bar:tqdm) -> None:
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."
     config = self.config
-    if not self.begun and (config.naming_steps or config.window_steps): self.learn_basics()
+    if not self.begun and config.lessons: self.learn_basics()
     bar = tqdm(total=config.steps, initial=self.step, desc="training", unit="step",
                disable=not self.main)
     def due(every): return every and self.step % every == 0

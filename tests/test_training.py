@@ -52,7 +52,7 @@ def words_of(
     "The words behind `python -m pix2seq.commands`."
     fields = TINY | dict(dropout=dropout, drop_path=dropout)
     options = dict(out=out, steps=STEPS, batch_size=4, warmup_steps=5, log_every=1, eval_every=0,
-                   naming_steps=3, window_steps=3, eval_images=10) | options
+                   lessons=.02, eval_images=10) | options
     return ['train', *(f'--{name.replace("_", "-")}={value}' for name, value in options.items()),
             '--model', *(f'{name}={value}' for name, value in fields.items())]
 
