@@ -446,7 +446,7 @@ def time_an_image(
                 if turn: times[name].append(time.perf_counter() - start)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
-# %% ../nbs/45_rivals.ipynb #9423b8ea
+# %% ../nbs/45_rivals.ipynb #acef1d6d
 def _check_comparison(config, detectors, minutes):
     "Refuse what would make the comparison unequal, or impossible."
     for name in detectors:
@@ -463,6 +463,7 @@ def compare(
     detectors:list[str]=tuple(DETECTORS), # keys of `DETECTORS`
     backbone:str|None=None, # safetensors file of a `ResNet`'s weights to start from
     say:Callable=print, # gets each line worth printing
+    timed:int=10, # validation images on which the time is measured
     **how, # `updates` and `glances`, see `run_detector`
 ) -> dict: # `threads`, `minutes`, and `rows`, a result for each detector
     "Train detectors for the same time on the same data, and measure them by the same code."
@@ -473,7 +474,7 @@ def compare(
     for name in detectors:
         found = run_detector(name, config, minutes, data, backbone, say=say, **how)
         rows[name], models[name] = found
-    images = [val_set[i]["image"] for i in range(min(10, len(val_set)))]
+    images = [val_set[i]["image"] for i in range(min(timed, len(val_set)))]
     for name, seconds in time_an_image(models, images).items():
         rows[name]["image_seconds"] = seconds
     comparison = dict(threads=torch.get_num_threads(), minutes=minutes, rows=[*rows.values()])
