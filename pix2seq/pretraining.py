@@ -131,6 +131,7 @@ def teach(
     steps:int, # updates
     change:Callable=lambda batch: batch, # from a batch of windows to one for this model
     stopped:Callable=lambda: False, # when it is true, the lesson ends with `Stopped`
+    name:str|None=None, # beside a progress bar; by default no bar
 ) -> list[float]: # the loss of each update, in nats
     "One lesson: some updates on windows, at the full learning rate after a short warm-up."
     config = replace(config, steps=steps, warmup_steps=min(config.warmup_steps, steps//4),
@@ -141,8 +142,8 @@ def teach(
                         **worker_options(config.workers))
     optimizer, loader = accelerator.prepare(make_optimizer(model, config), loader)
     batches, losses = started(loader, config.workers), []
-    updates = tqdm(zip(*[batches]*config.accumulate), "lesson", steps, leave=False,
-                   disable=not accelerator.is_main_process)
+    updates = tqdm(zip(*[batches]*config.accumulate), name, steps, leave=False,
+                   disable=not (name and accelerator.is_main_process))
     for rounds in updates:
         if stopped(): raise Stopped
         set_rates(optimizer, len(losses), config)
@@ -166,5 +167,5 @@ def take_lessons(
     classes = partial(only_classes, class_offset=shape.class_offset)
     namer = accelerator.prepare(Namer(model))
     return dict(
-        naming=teach(namer, alone, config, accelerator, steps, classes, stopped),
-        windows=teach(wrapped, pairs, config, accelerator, steps, stopped=stopped))
+        naming=teach(namer, alone, config, accelerator, steps, classes, stopped, "naming"),
+        windows=teach(wrapped, pairs, config, accelerator, steps, stopped=stopped, name="windows"))
