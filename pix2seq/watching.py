@@ -205,9 +205,9 @@ def plot_metrics(
         _line(right, rows, name, color=color, ls=style[1:], marker=style[0], ms=4)
     right.set(title="on the validation images", ylim=(0, 1))
     for ax, name in zip(lower.subplots(1, 4), PANELS): _panel(ax, rows, name)
-    for ax in (left, right):
+    for ax, corner in ((left, "upper right"), (right, "lower right")):
         ax.grid(alpha=.3)
-        if ax.lines: ax.legend(fontsize=9, ncols=2)
+        if ax.lines: ax.legend(fontsize=9, ncols=2, loc=corner)
     return fig
 
 # %% ../nbs/39_watching.ipynb #d5e230c9
