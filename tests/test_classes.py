@@ -466,3 +466,33 @@ def test_scale_of_deep_images_is_kept(tmp_path):
     file = tmp_path/'d/val/000.png'
     by_file, by_hand = detector(file)[0], detector(read_image(file, levels=4095))[0]
     assert all(torch.equal(by_file[name], by_hand[name]) for name in by_hand)
+
+
+def test_lessons_on_data_with_gaps(tmp_path):
+    "Images without objects, crowds, lost files, a wide canvas: the lessons pass over them."
+    data = write_data(tmp_path/'d', images=8)
+    def thin(content):
+        content['annotations'] = [row for row in content['annotations'] if row['image_id'] > 2]
+        content['annotations'][0]['iscrowd'] = 1
+    change(data, 'train', thin)
+    (tmp_path/'d'/'train'/'005.png').write_bytes(b'')
+    options = SHORT | dict(lessons=.5, batch_size=2, model=TINY | dict(image_size=(64, 96)))
+    config = TrainConfig(data=data, out=str(tmp_path/'run'), **options)
+    trainer, saved = Trainer(config), []
+    keep = trainer.save
+    trainer.save = lambda: (saved.append(trainer.step), keep())
+    trainer.run()
+    first = read_metrics(tmp_path/'run'/'metrics.jsonl')[:2]
+    assert [(row['step'], [name for name in row if name.endswith('_loss')]) for row in first] == [
+        (0, ['naming_loss']), (0, ['windows_loss'])]
+    assert saved[0] == 0 and saved[-1] == 4
+    again = Trainer(config)                     # the lessons are not taken twice
+    assert again.begun and again.step == 4
+    again.lock.release(force=True)
+
+
+def test_lessons_are_for_models_that_know_nothing():
+    with pytest.raises(ValueError, match='--lessons has no effect with --weights'):
+        check_config(TrainConfig(weights='digits', lessons=.1))
+    with pytest.raises(ValueError, match='--lessons must be a share from 0 to 1, not 2.0'):
+        check_config(TrainConfig(lessons=2.))

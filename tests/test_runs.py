@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from pix2seq import pretraining
 from pix2seq.checkpoint import find_checkpoint, save_checkpoint, seal
 from pix2seq.cost import dry_run
 from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
@@ -326,6 +327,22 @@ def test_processes_must_see_one_folder(tmp_path):
     run = subprocess.run(command, env=ENV, text=True, capture_output=True, cwd=tmp_path, timeout=60)
     assert '1 of 2 processes do not see the first one' in run.stderr, run.stderr
     assert run.returncode and not list(tmp_path.glob('*/run/checkpoint'))
+
+
+def test_a_signal_in_a_lesson(tmp_path, monkeypatch):
+    "The run stops within the lesson; the next one takes it again and ends with the same weights."
+    runs = [TrainConfig(out=str(tmp_path/name), **SHORT, lessons=.5) for name in ('whole', 'asked')]
+    train(runs[0])
+    step, calls = pretraining.train_step, []
+    def asked(*args):
+        calls.append(1)
+        if len(calls) == 3: signal.raise_signal(signal.SIGTERM)        # in the second lesson
+        return step(*args)
+    monkeypatch.setattr(pretraining, 'train_step', asked)
+    with pytest.raises(SystemExit, match='143'): train(runs[1])
+    assert len(calls) == 3 and not (tmp_path/'asked'/'checkpoint').exists()
+    train(runs[1])
+    assert same(weights(runs[0].out), weights(runs[1].out))
 
 
 def test_counts_of_the_optimizer_stay_on_the_cpu(whole, tmp_path, monkeypatch):
