@@ -377,8 +377,10 @@ def _plan(place, record, trainer, updates, say):
         trial = trainer(out=f"{aside}/run")
         seconds = seconds_an_update(trial, updates)
         trial.lock.release(force=True)
-    steps = max(2, round(60*record["minutes"]/seconds))
-    plan = record | dict(version=__version__, steps=steps, seconds_an_update=seconds)
+    share = 2*record["options"]["lessons"] if record["detector"] == "pix2seq" else 0.
+    steps = max(2, round(60*record["minutes"]/seconds/(1 + share)))
+    plan = record | dict(version=__version__, steps=steps, seconds_an_update=seconds,
+                         lessons=round(share*steps))
     place.mkdir(parents=True, exist_ok=True)
     write_json(place/"plan.json", plan)
     return plan
@@ -420,12 +422,16 @@ def run_detector(
         learner.lock.release(force=True)
         say(f"{name}: finished before, see {place}")
         return result, learner.best
-    say(f"{name}: {steps:,} updates of {plan['seconds_an_update']:.2f} s, in {place}")
+    say(f"{name}: {plan['lessons'] + steps:,} updates of {plan['seconds_an_update']:.2f} s, "
+        f"in {place}")
     learner.run()
-    points = [point for point in ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
+    before = plan["lessons"]*plan["seconds_an_update"]
+    points = [point | dict(seconds=point["seconds"] + before)
+              for point in ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
               if point["step"] < steps]
     result = plan | _measured(learner.best, sets[1], config, place/"detections.json")
-    last = dict(seconds=steps*plan["seconds_an_update"], step=steps, AP=result["figures"]["AP"])
+    seconds = before + steps*plan["seconds_an_update"]
+    last = dict(seconds=seconds, step=steps, AP=result["figures"]["AP"])
     result |= dict(curve=[*points, last])
     write_json(place/"result.json", result)
     return result, learner.best
