@@ -33,8 +33,8 @@ from .machine import make_accelerator
 from .model import Pix2Seq
 from .model_config import near
 from .pretrained import find_model
-from .run_folder import _FREE, data_facts
-from .run_setup import _start, build, open_datasets
+from .run_folder import FREE, data_facts
+from .run_setup import build, open_datasets, starting_point
 from .train_config import DataConfig, TrainConfig, check_config, flag
 from .training import Trainer
 
@@ -105,13 +105,13 @@ def _fingerprint(weights):
 def _record(config):
     "The fields of a run that determine its result."
     record = json.loads(json.dumps(asdict(config)))                     # tuples are lists in a file
-    return {k: v for k, v in record.items() if k not in _FREE or k == "eval_images"}
+    return {k: v for k, v in record.items() if k not in FREE or k == "eval_images"}
 
 # %% ../nbs/49_ablation.ipynb #7eb983d4
 def _differences(config, changes):
     "The changes that are not in the run already."
     given = changes.get("model", {})
-    shape = _start(config)[1] if given else None
+    shape = starting_point(config)[1] if given else None
     model = {k: v for k, v in given.items() if getattr(shape, k) != v}
     kept = {k: v for k, v in changes.items() if k != "model" and getattr(config, k) != v}
     return kept | (dict(model=model) if model else {})

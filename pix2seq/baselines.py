@@ -23,7 +23,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from .encoder import ResNet
 from .model_config import IMAGENET_MEAN, IMAGENET_STD, near
 from .names import listed
-from .sampling import _ranked
+from .sampling import rank_objects
 from .saved_weights import find_saved, one_line
 from .transforms import eval_transform
 
@@ -93,7 +93,7 @@ def _labelled(self:Baseline, objects):
     label = torch.full((1 + max(*self.config.numbers, *objects["labels"].tolist(), 0),), -1)
     label[list(self.config.numbers)] = torch.arange(len(self.config.numbers))
     objects["labels"] = label[objects["labels"]]
-    return _ranked({name: value[objects["labels"] >= 0] for name, value in objects.items()})
+    return rank_objects({name: value[objects["labels"] >= 0] for name, value in objects.items()})
 
 @patch
 def _numbered(self:Baseline, target):

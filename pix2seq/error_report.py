@@ -25,15 +25,15 @@ from pix2seq.errors import (
     SPECIAL,
     AP_lost,
     Errors,
-    _by_image,
     count_errors,
     errors_by,
+    rows_by_image,
     show_errors,
     show_lost,
     special_AP_lost,
 )
 from .files import write_json
-from .results import _read_results, load_results
+from .results import load_results, read_results
 
 # %% ../nbs/45_error_report.ipynb #b4aeed95
 def operating_point(
@@ -62,7 +62,8 @@ def confusion_matrix(
     sure = found["score"] >= threshold
     right = found["label"][sure & (found["kind"] < 0)]
     np.add.at(matrix, (right, right), 1)
-    for rows, objects in zip(*(_by_image(table, errors.images) for table in (found, truth))):
+    by_image = (rows_by_image(table, errors.images) for table in (found, truth))
+    for rows, objects in zip(*by_image):
         rows = rows[sure[rows] & (found["kind"][rows] >= 0)] # best first
         free = objects[truth["score"][objects] < threshold]
         overlap = np.zeros((len(rows), len(free)))
@@ -250,7 +251,7 @@ def save_report(
 # %% ../nbs/45_error_report.ipynb #2d1de035
 def _strangers(path, dataset, most=5):
     "In words: how many rows of a results file have ids that the data set does not list, and which."
-    try: rows = _read_results(path)
+    try: rows = read_results(path)
     except ValueError: return ""
     known = {"image_id": {dataset.image_id(i) for i in range(len(dataset))},
              "category_id": {*dataset.category_ids}}

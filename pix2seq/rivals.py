@@ -45,7 +45,7 @@ from .files import read_json, sha256_of, write_json, written_aside
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig, near
 from .results import coco_results, save_results
-from .run_folder import _FREE, _PATHS, _move_aside, data_facts, lock_folder
+from .run_folder import FREE, PATHS, data_facts, lock_folder, move_aside
 from .run_setup import build
 from .sampling import detect
 from .saved_weights import load_weights, read_weights
@@ -359,7 +359,7 @@ def ap_by_time(
 def _record(name, config, minutes, facts, backbone):
     "All that a run's result depends on, except the version of the package."
     options = json.loads(json.dumps(asdict(replace(config, **DETECTORS[name]))))
-    free = {*_FREE, *_PATHS, "steps"} - {"eval_images"}
+    free = {*FREE, *PATHS, "steps"} - {"eval_images"}
     options = {option: value for option, value in options.items() if option not in free}
     weights = sha256_of(Path(backbone)) if backbone else None
     return dict(detector=name, minutes=minutes, data=facts, backbone=weights, options=options)
@@ -370,7 +370,7 @@ def _plan(place, record, trainer, updates, say):
     if plan and plan["version"] != __version__:
         say(f"{place} was made by version {plan['version']} of pix2seq: moved aside, and run again "
             f"by version {__version__}")
-        _move_aside(place)
+        move_aside(place)
         plan = {}
     if plan: return plan
     with tempfile.TemporaryDirectory() as aside:

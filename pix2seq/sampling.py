@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['truncate_logits', 'sample_token', 'slot_mask', 'Choice', 'next_token', 'Reader', 'StopRule', 'class_scores',
-           'Generated', 'generate', 'image_draws', 'read_objects', 'token_probs_and_attention', 'detect']
+           'Generated', 'generate', 'image_draws', 'read_objects', 'token_probs_and_attention', 'detect',
+           'rank_objects']
 
 # %% ../nbs/14_sampling.ipynb #449356e4
 import hashlib
@@ -329,7 +330,7 @@ def detect(
                         for boxes, fit, image in zip(columns["boxes"], fitted, images)]
     extra = dict(zip(("tokens", "token_probs", "attention"), (tokens, *more))) if details else {}
     columns |= {name: x.unflatten(1, (-1, 5)).cpu() for name, x in extra.items()} # [B, M, 5, ...]
-    return [_ranked(dict(zip(columns, row))) for row in zip(*columns.values())]
+    return [rank_objects(dict(zip(columns, row))) for row in zip(*columns.values())]
 
 # %% ../nbs/14_sampling.ipynb #5fef91fa
 def _check_image(image):
@@ -348,7 +349,9 @@ def _check_image(image):
         raise ValueError("a float image must lie in [0, 1], but this one reaches "
                          f"from {low:g} to {high:g}")
 
-def _ranked(objects):
+def rank_objects(
+    objects:dict[str,Tensor], # `boxes` `[N, 4]` xyxy, `scores` `[N]`, and others with N rows
+) -> dict[str,Tensor]: # the same with at most N rows
     "Best first, without the boxes that have no area."
     best, boxes = objects["scores"].argsort(descending=True, stable=True), objects["boxes"]
     best = best[(boxes[best, 2:] > boxes[best, :2]).all(1)]
