@@ -200,6 +200,15 @@ def test_published_weights(work, bucket):
              "--max-objects", 2, **bucket)
 
 
+def test_published_weights_as_a_start(work, bucket):
+    words = ("--weights coco-resnet50-640 --data digits --model image_size=64 --steps 2 "
+             "--batch-size 2 --eval-images 2 --workers 0 --out from-published")
+    said = call(work, "pix2seq_train", *words.split(), **bucket)
+    kept = "kept [0-9]+ tensors of coco-resnet50-640; 1 of 10 classes by name, 9 new"
+    assert re.search(kept, said)
+    assert (work/"from-published/checkpoint/model.safetensors").is_file()
+
+
 def test_export(work):
     said = call(work, *"pix2seq_export --formats torch --out exported".split())
     assert "reads the same tokens" in said
