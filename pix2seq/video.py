@@ -12,8 +12,6 @@ from itertools import count, islice
 from numbers import Integral
 from pathlib import Path
 
-from torch import Tensor
-
 from .inputs import image_sources, to_tensor
 
 # %% ../nbs/53c_video.ipynb #041857ae
@@ -35,7 +33,8 @@ def open_video(
     source, # a video file, the number of a webcam, or the address of a stream
 ): # OpenCV's `VideoCapture`
     "Open a video. Raises `OSError`, or `ImportError` without OpenCV."
-    try: import cv2
+    try:
+        import cv2
     except ImportError as e:
         raise ImportError(f"video needs OpenCV: pip install 'pix2seq[video]' ({e})") from e
     if not (is_live(source) or os.path.isfile(source)):
