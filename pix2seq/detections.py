@@ -23,7 +23,7 @@ from .inputs import to_tensor
 class Detections(dict):
     "The objects of one image: a dictionary of tensors that also knows its classes and its image."
     def __init__(self,
-        objects:dict, # `boxes` `[N, 4]` xyxy in pixels, `labels` and `scores` `[N]`, perhaps more
+        objects:dict, # `boxes` `[N, 4]` xyxy in pixels, `labels`, `scores` `[N]`, perhaps more
         class_names:tuple[str,...]=(), # the word for each label; a label without one is a number
         category_ids:tuple[int,...]|None=None, # COCO's id of each label; None: the label
         size:tuple[int,int]|None=None, # `(height, width)` of the image in pixels
