@@ -321,6 +321,8 @@ def pix2seq_export(
     from pix2seq.pretrained import load_model
     for file in export_model(load_model(weights), out, tuple(formats.split(",")), batch):
         print(f"{file} ({file.stat().st_size/1e6:.1f} MB) reads the same tokens")
+    service = Path(out)/"serve.py"
+    if service.exists(): print(f"python {service} 8000 finds objects over HTTP, without PyTorch")
 
 # %% ../nbs/60_commands.ipynb #dfa7a12e
 Ablation = Literal["bins","order","noise","share","corrupt","sequences","annotations",
