@@ -41,12 +41,12 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pix2seq", "pix2seq.*"]),
     package_data={
-        "pix2seq": ["py.typed", "step.cpp", "glyphs/*"]
+        "pix2seq": ["py.typed", "step.cpp", "service/serve.py", "glyphs/*"]
         + [f"weights/**/*.{kind}" for kind in ("safetensors", "json", "md")],
     },
     install_requires=cfg["requirements"].split(),
     extras_require={
-        name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench")
+        name: cfg[f"{name}_requirements"].split() for name in ("dev", "export", "bench", "video")
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -235,7 +235,7 @@ def pix2seq_errors(
          input="images recursive annotations max_pixels levels", results="out threshold dry_run")
 def pix2seq_predict(
     images:list[str], # image files, folders, or patterns such as "photos/*.jpg"
-    recursive:bool=False, # also the folders inside a folder
+    recursive:bool=True, # also the folders inside a folder
     annotations:str|None=None, # COCO-format file that gives images and classes their ids
     max_pixels:int|None=None, # most pixels (width x height) of an image; default: Pillow's limit
     levels:int|None=None, # value of white in 16-bit images, as 4095; default: as in training
@@ -245,21 +245,21 @@ def pix2seq_predict(
     int8:bool=False, # 8-bit weights in the decoder, on a CPU
     device:str|None=None, # cpu, cuda, cuda:1; default: a GPU if there is one
     seed:int=0, # seed of the sampling
-    out:str="found", # folder for the pictures and detections.json
-    threshold:float=0.5, # lowest score of an object that is drawn; detections.json has all
+    out:str="found", # folder for the pictures, detections.json and detections.csv
+    threshold:float=0.5, # lowest score of an object that is drawn; the other files have all
     dry_run:bool=False, # print what would be read and how much memory that takes, and stop
 ):
-    "Find the objects in images: a picture of each, and one file of results in COCO's format."
+    "Find the objects in images: a picture of each, results in COCO's format, and a table."
     from pix2seq.detector import memory_report
-    from pix2seq.images import image_files
-    from pix2seq.predict import predict
-    paths = image_files(images, recursive) # a missing file is refused before the model is loaded
+    from pix2seq.predict import files_to_read, predict
+    paths, _ = files_to_read(images, out, recursive) # refused before the model is loaded
     detector = _detector(weights, device, int8=int8, max_objects=max_objects, stop=stop)
     if dry_run: return print(f"{len(paths)} images into {out}\n{memory_report(detector)}")
     rows, unread = predict(detector, images, out, threshold, seed, annotations,
                            recursive, max_pixels, levels)
-    print(f"{len(paths) - len(unread)} pictures and detections.json with {len(rows)} objects "
-          f"are in {out}" + (f"; {len(unread)} files could not be read" if unread else ""))
+    print(f"{len(paths) - len(unread)} pictures, detections.json and detections.csv with "
+          f"{len(rows)} objects are in {out}"
+          + (f"; {len(unread)} files could not be read" if unread else ""))
 
 # %% ../nbs/60_commands.ipynb #4b1bf242
 @command()
@@ -321,6 +321,8 @@ def pix2seq_export(
     from pix2seq.pretrained import load_model
     for file in export_model(load_model(weights), out, tuple(formats.split(",")), batch):
         print(f"{file} ({file.stat().st_size/1e6:.1f} MB) reads the same tokens")
+    service = Path(out)/"serve.py"
+    if service.exists(): print(f"python {service} 8000 finds objects over HTTP, without PyTorch")
 
 # %% ../nbs/60_commands.ipynb #dfa7a12e
 Ablation = Literal["bins","order","noise","share","corrupt","sequences","annotations",

@@ -19,9 +19,10 @@ from PIL import EpsImagePlugin, Image, ImageOps, features
 from pycocotools.coco import COCO
 
 from pix2seq import predict as predict_module
-from pix2seq.detector import Detector, download_image, to_tensor
+from pix2seq.detector import Detector
 from pix2seq.digits import DigitScenes, write_digits
 from pix2seq.images import deep_levels, image_files, image_suffixes, read_image
+from pix2seq.inputs import download_image, to_tensor
 from pix2seq.predict import predict
 
 SCENES = [DigitScenes('val')[i]['image'] for i in range(24)]

@@ -188,8 +188,32 @@ def test_eval(work):
 
 
 def test_predict(work):
-    said = call(work, *"pix2seq_predict digits/val --out seen --device cpu".split())
+    for i, image in enumerate(sorted((work/"digits/val").glob("*.jpg"))):
+        place = work/"photos"/("night" if i%2 else "")/image.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(image.read_bytes())
+    said = call(work, *"pix2seq_predict photos --out seen --device cpu".split())
     assert "6 " in said and len(list((work/"seen").rglob("*.png"))) == 6
+    assert (work/"seen/night/000001.png").is_file()
+    for kind in ("json", "csv"):
+        assert "night/000001.jpg" in (work/f"seen/detections.{kind}").read_text()
+
+
+FOUND = "from pix2seq.detector import Detector as D; d = D.from_pretrained('digits'); "
+
+@pytest.mark.parametrize("code, sentence", [
+    ("d.frames('clip.mp4')", "pip install 'pix2seq[video]'"),
+    ("d('scene.png')[0].to_pandas()", "pip install pandas"),
+    ("d('scene.png')[0].to_supervision()", "pip install supervision")])
+def test_optional_packages_are_named(work, code, sentence):
+    said = call(work, "python", "-c", f"{FOUND}\ntry: {code}\nexcept ImportError as e: print(e)")
+    assert sentence in said and said.count("\n") == 1
+
+
+def test_results_are_saved(work):
+    for end in ("png", "jpg", "csv", "json"):
+        call(work, "python", "-c", f"{FOUND}d('scene.png')[0].save('mine/found.{end}')")
+        assert (work/f"mine/found.{end}").stat().st_size
 
 
 def test_published_weights(work, bucket):
