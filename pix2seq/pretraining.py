@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
+from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -86,18 +87,20 @@ class ObjectWindows(SequenceDataset):
         return dict(windows=[window for window, *_ in found], rows=rows,
                     image_id=sample["image_id"])
 
-    def collate(self, samples:list[dict]) -> dict: # as from `batches.collate`
-        "All windows of some samples; if there are none, a blank one without loss."
-        good = [sample for sample in samples if "error" not in sample]
-        windows, rows = ([x for sample in good for x in sample[k]] for k in ("windows", "rows"))
-        if not rows:
-            windows, length = [torch.full((3, *self.canvas), PAD_VALUE)], 5*self.max_instances
-            rows = [(*torch.zeros(2, length, dtype=torch.int64), torch.zeros(length))]
-        three = (torch.stack(row)[:, None] for row in zip(*rows))                # [n, 1, L]
-        return dict(zip(("input_seq", "target_seq", "token_weights"), three),
-                    images=torch.stack(windows),
-                    image_ids=[sample["image_id"] for sample in good],
-                    errors=[sample["error"] for sample in samples if "error" in sample])
+# %% ../nbs/36_pretraining.ipynb #a0419001
+@patch
+def collate(self:ObjectWindows, samples:list[dict]) -> dict: # as from `batches.collate`
+    "All windows of some samples; if there are none, a blank one without loss."
+    good = [sample for sample in samples if "error" not in sample]
+    windows, rows = ([x for sample in good for x in sample[k]] for k in ("windows", "rows"))
+    if not rows:
+        windows, length = [torch.full((3, *self.canvas), PAD_VALUE)], 5*self.max_instances
+        rows = [(*torch.zeros(2, length, dtype=torch.int64), torch.zeros(length))]
+    three = (torch.stack(row)[:, None] for row in zip(*rows))                # [n, 1, L]
+    return dict(zip(("input_seq", "target_seq", "token_weights"), three),
+                images=torch.stack(windows),
+                image_ids=[sample["image_id"] for sample in good],
+                errors=[sample["error"] for sample in samples if "error" in sample])
 
 # %% ../nbs/36_pretraining.ipynb #a5c2e085
 class Namer(nn.Module):

@@ -40,6 +40,7 @@ def open_embedded(
     "Data that come with the package."
     return dict(digits=DigitScenes, scenes=Scenes)[name](split, length, size, **options)
 
+# %% ../nbs/34_run_setup.ipynb #867df18b
 def open_datasets(
     config:TrainConfig, # names the data
     canvas:tuple[int,int]=(96, 96), # of the model; embedded scenes fill a square
@@ -94,8 +95,8 @@ def describe_data(
 ) -> Iterator[str]: # one line for each set, and one for what the model cannot represent
     "What was opened, and what of it does not fit the model."
     if not isinstance(train, CocoDataset):
-        yield (f"{embedded(config.data)}: {len(train):,} training scenes, {len(val):,} validation scenes, "
-               f"{len(train.class_names)} classes")
+        yield (f"{embedded(config.data)}: {len(train):,} training scenes, {len(val):,} validation "
+               f"scenes, {len(train.class_names)} classes")
         return
     if config.val_share:
         yield (f"{len(val):,} of {len(train) + len(val):,} images are set aside for validation, "

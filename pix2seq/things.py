@@ -85,7 +85,7 @@ def _glyph(text, side, rng, split):
     ink = ink.crop(ink.point(_OPAQUE).getbbox())
     return _resized(ink, side, rng.uniform(.8, 1.25))
 
-# %% ../nbs/02b_things.ipynb #6968979f
+# %% ../nbs/02b_things.ipynb #22abece0
 def _rays(radii, angles):
     "Points at some distances and angles from the origin."
     return np.stack([radii*np.cos(angles), radii*np.sin(angles)], 1)
@@ -107,6 +107,7 @@ _OUTLINES = dict(ellipse=_regular(40), ring=_regular(40), rectangle=_SQUARE, fra
                  drop=_DROP) | {"half disc": _rays(1, _ARC)}
 _THINNEST = dict(rectangle=.4, frame=.4, ellipse=.6, ring=.6) # how far it may be squashed
 
+# %% ../nbs/02b_things.ipynb #e1254efe
 def _turned(points, rng, thinnest):
     "The points after a random squash and turn."
     angle = rng.uniform(0, 2*np.pi)
@@ -169,7 +170,7 @@ def _shape(name, side, rng, color):
         image.putalpha(alpha)
     return image
 
-# %% ../nbs/02b_things.ipynb #8efce18d
+# %% ../nbs/02b_things.ipynb #aa17ee94
 def _wobbly(rng):
     "A circle whose radius changes in a few random waves."
     angles = 2*np.pi*np.arange(36)/36
@@ -185,7 +186,8 @@ def _cell(name, side, rng, color):
         back = color + rng.integers(-50, 20)
     else:
         back, lobes = color, int(rng.integers(1, 5))
-        parts = [_wobbly(rng)*rng.uniform(.25, .5) + rng.uniform(-.35, .35, 2) for _ in range(lobes)]
+        parts = [_wobbly(rng)*size + place for size, place in
+                 zip(rng.uniform(.25, .5, lobes), rng.uniform(-.35, .35, (lobes, 2)))]
         shades = [color*rng.uniform(.3, .7)*rng.uniform(.7, 1.2, 3)]*lobes
     (_, *parts), size = _in_pixels([outline, *parts], side)
     image = _paint(size, rng, back.clip(0, 255))

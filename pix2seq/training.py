@@ -38,13 +38,7 @@ from .pretraining import take_lessons
 from .run_folder import check_own, claim_together, data_facts
 from .run_setup import build
 from .saved_weights import load_weights
-from pix2seq.train_config import (
-    TrainConfig,
-    check_config,
-    count_steps,
-    learning_rate,
-    with_start,
-)
+from .train_config import TrainConfig, check_config, count_steps, learning_rate, with_start
 from .transforms import pad_image
 from .update import make_loader, make_optimizer, set_rates, train_step
 from .watching import Metrics, keep_samples, plot_metrics, read_metrics, show_detections
