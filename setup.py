@@ -41,7 +41,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["pix2seq", "pix2seq.*"]),
     package_data={
-        "pix2seq": ["py.typed", "step.cpp", "service/serve.py", "glyphs/*"]
+        "pix2seq": ["py.typed", "step.cpp", "service/serve.py", "glyphs/*", "photos/*"]
         + [f"weights/**/*.{kind}" for kind in ("safetensors", "json", "md")],
     },
     install_requires=cfg["requirements"].split(),

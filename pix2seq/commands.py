@@ -17,7 +17,14 @@ from typing import Literal
 
 from .command_line import apart, command, run
 from .recipes import RECIPES, from_recipe
-from .train_config import TrainConfig, check_given, fields_set, flag, without_rivals
+from pix2seq.train_config import (
+    TrainConfig,
+    check_given,
+    embedded,
+    fields_set,
+    flag,
+    without_rivals,
+)
 
 # %% ../nbs/60_commands.ipynb #9b2a2968
 @command(TrainConfig, check_given, without_rivals, note=f"Recipes: {', '.join(RECIPES)}.")
@@ -75,15 +82,16 @@ def _detector(weights, device, dtype="float32", **how):
 def _open(data, images, annotations, split, limit, by_name, levels, shape=None):
     "The data set of an evaluation, with the labels of the model that has this config."
     from pix2seq.data import CocoDataset, opened
-    from pix2seq.digits import DigitScenes
+    from pix2seq.run_setup import open_embedded
+    inside = None if images else embedded(data)
     if bool(images) != bool(annotations):
         raise ValueError("--images and --annotations go together: give both, or --data alone")
-    if by_name and not (images or data):
-        raise ValueError("--by-name has no effect on the embedded digits: give --data")
-    if not (images or data or shape):
+    if by_name and inside:
+        raise ValueError(f"--by-name has no effect on the embedded {inside}: give --data")
+    if inside and not shape:
         raise ValueError("--detections needs the data that it is about: give --data, or --images "
                          "and --annotations")
-    if not (images or data): return DigitScenes(split, limit or 500, min(shape.image_size))
+    if inside: return open_embedded(inside, split, limit or 500, min(shape.image_size))
     classes = (shape.category_ids, shape.class_names) if shape else (None, None)
     how = *classes, by_name, levels or shape and shape.levels
     dataset = (CocoDataset(images, annotations, *how) if images
@@ -107,8 +115,8 @@ def _reader(weights, device, about, how):
     defaults = signature(pix2seq_eval).parameters
     if moot := [flag(name) for name in how if how[name] != defaults[name].default]:
         raise ValueError(f"{moot[0]} has no effect on {weights}, which reads no tokens")
-    if not (about["data"] or about["images"]):
-        raise ValueError(f"{weights} knows COCO's classes, not the digits: give --data")
+    if inside := None if about["images"] else embedded(about["data"]):
+        raise ValueError(f"{weights} knows COCO's classes, not the {inside}: give --data")
     return load_baseline(weights).to(_device(device)), {}
 
 def _read(model, options, about, check, batch_size, workers, seed):
@@ -156,7 +164,7 @@ _EVAL_APART = apart(
          results="detections max_dets by_class coco_backend out out_detections")
 def pix2seq_eval(
     weights:str="digits", # "digits", a folder, a published name, a hub id, or as detr-r50
-    data:str|None=None, # folder of a data set; default: the embedded digits
+    data:str|None=None, # folder of a data set, or "scenes"; default: the embedded digits
     images:str|None=None, # instead of --data: folder of the images, with --annotations
     annotations:str|None=None, # instead of --data: their file in COCO's format
     split:str="val", # train, val or test, of the folder in --data
@@ -197,7 +205,7 @@ def pix2seq_eval(
          results="detections threshold by_class out")
 def pix2seq_errors(
     weights:str="digits", # "digits", a folder, a published name or a hub id
-    data:str|None=None, # folder of a data set; default: the embedded digits
+    data:str|None=None, # folder of a data set, or "scenes"; default: the embedded digits
     images:str|None=None, # instead of --data: folder of the images, with --annotations
     annotations:str|None=None, # instead of --data: their file in COCO's format
     split:str="val", # train, val or test, of the folder in --data

@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
+from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -76,7 +77,9 @@ class ObjectWindows(SequenceDataset):
         real = ~sample["iscrowd"] if "iscrowd" in sample else slice(None)
         boxes, labels = sample["boxes"].as_subclass(Tensor)[real].float(), sample["labels"][real]
         image, most = pad_image(sample["image"], self.whole), self.max_instances - 1
-        chosen = torch.randperm(len(boxes))[:self.windows].tolist()
+        order = torch.randperm(len(boxes))
+        fits = (boxes[order, 2:] - boxes[order, :2] <= torch.tensor(self.canvas[::-1])).all(1)
+        chosen = (order[fits] if fits.any() else order)[:self.windows].tolist()
         found = [object_window(image, boxes, self.canvas, k, most) for k in chosen]
         scale = torch.tensor(self.canvas[::-1]).repeat(2)
         rows = [make_sequence(inside/scale, labels[shown], self.tokenizer, self.max_instances,
@@ -84,18 +87,20 @@ class ObjectWindows(SequenceDataset):
         return dict(windows=[window for window, *_ in found], rows=rows,
                     image_id=sample["image_id"])
 
-    def collate(self, samples:list[dict]) -> dict: # as from `batches.collate`
-        "All windows of some samples; if there are none, a blank one without loss."
-        good = [sample for sample in samples if "error" not in sample]
-        windows, rows = ([x for sample in good for x in sample[k]] for k in ("windows", "rows"))
-        if not rows:
-            windows, length = [torch.full((3, *self.canvas), PAD_VALUE)], 5*self.max_instances
-            rows = [(*torch.zeros(2, length, dtype=torch.int64), torch.zeros(length))]
-        three = (torch.stack(row)[:, None] for row in zip(*rows))                # [n, 1, L]
-        return dict(zip(("input_seq", "target_seq", "token_weights"), three),
-                    images=torch.stack(windows),
-                    image_ids=[sample["image_id"] for sample in good],
-                    errors=[sample["error"] for sample in samples if "error" in sample])
+# %% ../nbs/36_pretraining.ipynb #a0419001
+@patch
+def collate(self:ObjectWindows, samples:list[dict]) -> dict: # as from `batches.collate`
+    "All windows of some samples; if there are none, a blank one without loss."
+    good = [sample for sample in samples if "error" not in sample]
+    windows, rows = ([x for sample in good for x in sample[k]] for k in ("windows", "rows"))
+    if not rows:
+        windows, length = [torch.full((3, *self.canvas), PAD_VALUE)], 5*self.max_instances
+        rows = [(*torch.zeros(2, length, dtype=torch.int64), torch.zeros(length))]
+    three = (torch.stack(row)[:, None] for row in zip(*rows))                # [n, 1, L]
+    return dict(zip(("input_seq", "target_seq", "token_weights"), three),
+                images=torch.stack(windows),
+                image_ids=[sample["image_id"] for sample in good],
+                errors=[sample["error"] for sample in samples if "error" in sample])
 
 # %% ../nbs/36_pretraining.ipynb #a5c2e085
 class Namer(nn.Module):
@@ -132,20 +137,29 @@ def teach(
     change:Callable=lambda batch: batch, # from a batch of windows to one for this model
     stopped:Callable=lambda: False, # when it is true, the lesson ends with `Stopped`
     name:str|None=None, # beside a progress bar; by default no bar
+    begun:dict|None=None, # what `keep` got last, to continue a lesson that was stopped
+    keep:Callable=lambda progress: None, # gets losses and the optimizer's state, when due
 ) -> list[float]: # the loss of each update, in nats
     "One lesson: some updates on windows, at the full learning rate after a short warm-up."
+    losses = list(begun["losses"]) if begun else []
     config = replace(config, steps=steps, warmup_steps=min(config.warmup_steps, steps//4),
                      end_lr_factor=1.)
-    stream = SampleStream(len(windows), steps*config.batch_size, seed=config.seed)
+    stream = SampleStream(len(windows), steps*config.batch_size, len(losses)*config.batch_size,
+                          config.seed)
     images = config.batch_size//(accelerator.num_processes*config.accumulate)
     loader = DataLoader(windows, images, sampler=stream, collate_fn=windows.collate,
                         **worker_options(config.workers))
-    optimizer, loader = accelerator.prepare(make_optimizer(model, config), loader)
-    batches, losses = started(loader, config.workers), []
-    updates = tqdm(zip(*[batches]*config.accumulate), name, steps, leave=False,
+    optimizer = make_optimizer(model, config)
+    if begun: optimizer.load_state_dict(optimizer.state_dict() | dict(state=begun["optimizer"]))
+    optimizer, loader = accelerator.prepare(optimizer, loader)
+    updates = tqdm(zip(*[started(loader, config.workers)]*config.accumulate), name, steps,
+                   leave=False, initial=len(losses),
                    disable=not (name and accelerator.is_main_process))
     for rounds in updates:
-        if stopped(): raise Stopped
+        stop = stopped()
+        if stop or losses and len(losses) % config.save_every == 0:
+            keep(dict(losses=losses, optimizer=optimizer.state_dict()["state"]))
+        if stop: raise Stopped
         set_rates(optimizer, len(losses), config)
         torch.manual_seed(seed_from(config.seed, len(losses), accelerator.process_index))
         rounds = [*map(change, rounds)]
@@ -157,15 +171,29 @@ def take_lessons(
     model:Pix2Seq, # learns
     wrapped:nn.Module, # the same, as Accelerate wraps it
     dataset:Dataset, # training images with boxes
-    config:TrainConfig, # `lessons` and `steps`
+    config:TrainConfig, # `lessons`, `lesson_window`, `steps` and `save_every`
     accelerator:Accelerator, # precision and processes
-    stopped:Callable, # see `teach`
+    stopped:Callable=lambda: False, # see `teach`
+    begun:dict|None=None, # what `keep` got last, to continue lessons that were stopped
+    keep:Callable=lambda progress: None, # gets the progress of both lessons, when due
 ) -> dict[str,list[float]]: # the losses of `"naming"` and `"windows"`
-    "First what, then where."
+    "First what, then where. What is finished is not taught again."
     shape, steps = model.config, max(1, round(config.lessons*config.steps))
-    alone, pairs = (ObjectWindows(dataset, config, shape, 1/2, objects) for objects in (1, 2))
+    alone = ObjectWindows(dataset, config, shape, config.lesson_window, objects=1)
+    pairs = ObjectWindows(dataset, config, shape, 1/2, objects=2)
     classes = partial(only_classes, class_offset=shape.class_offset)
-    namer = accelerator.prepare(Namer(model))
-    return dict(
-        naming=teach(namer, alone, config, accelerator, steps, classes, stopped, "naming"),
-        windows=teach(wrapped, pairs, config, accelerator, steps, stopped=stopped, name="windows"))
+    namer, progress = Namer(model), dict(begun or {})
+    if "head" in progress.get("naming", {}): namer.head.load_state_dict(progress["naming"]["head"])
+    lessons = dict(naming=(accelerator.prepare(namer), alone, classes),
+                   windows=(wrapped, pairs, lambda batch: batch))
+    for name, (learner, windows, change) in lessons.items():
+        if name in progress and "optimizer" not in progress[name]: continue       # it is finished
+        def note(state, name=name):
+            "Keep the progress of this lesson beside that of the other."
+            head = dict(head=namer.head.state_dict()) if name == "naming" else {}
+            progress[name] = state | head
+            keep(progress)
+        losses = teach(learner, windows, config, accelerator, steps, change, stopped, name,
+                       progress.get(name), note)
+        progress[name] = dict(losses=losses)
+    return {name: progress[name]["losses"] for name in lessons}

@@ -49,7 +49,7 @@ from .run_folder import FREE, PATHS, data_facts, lock_folder, move_aside
 from .run_setup import build
 from .sampling import detect
 from .saved_weights import load_weights, read_weights
-from .train_config import TrainConfig
+from .train_config import TrainConfig, with_start
 from .training import Trainer
 from .update import make_loader, make_optimizer, set_rates
 from .watching import Metrics, read_metrics
@@ -474,7 +474,7 @@ def compare(
 ) -> dict: # `threads`, `minutes`, and `rows`, a result for each detector
     "Train detectors for the same time on the same data, and measure them by the same code."
     _check_comparison(config, detectors, minutes)
-    config = replace(config, preset=config.preset or "digits")
+    config = with_start(config)
     model, train_set, val_set = build(config, say)
     data, rows, models = (model.config, train_set, val_set), {}, {}
     for name in detectors:

@@ -10,7 +10,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -38,7 +38,7 @@ from .pretraining import take_lessons
 from .run_folder import check_own, claim_together, data_facts
 from .run_setup import build
 from .saved_weights import load_weights
-from .train_config import TrainConfig, check_config, count_steps, learning_rate
+from .train_config import TrainConfig, check_config, count_steps, learning_rate, with_start
 from .transforms import pad_image
 from .update import make_loader, make_optimizer, set_rates, train_step
 from .watching import Metrics, keep_samples, plot_metrics, read_metrics, show_detections
@@ -52,14 +52,14 @@ class Trainer:
     ):
         check_config(config)
         check_packages(config)
-        if not config.weights: config = replace(config, preset=config.preset or "digits")
+        config = with_start(config)
         self.accelerator = make_accelerator(config)
         self.main = self.accelerator.is_main_process
         self.model, self.train_set, self.val_set = build(config, self.accelerator.print)
         self.config = count_steps(config, len(self.train_set))
         self.check()                                     # before anything is written
         self.step, self.skipped, self.unread, self.evaluated = 0, 0, 0, 0
-        self.saved, self.stop = 0, StopSignal()
+        self.saved, self.stop, self.progress = 0, StopSignal(), None
         self.prepare()
 
 # %% ../nbs/41_training.ipynb #e071f0a5
@@ -122,6 +122,7 @@ def save(self:Trainer) -> None:
     "Save a checkpoint to continue from. Only the last one must succeed."
     state = dict(step=self.step, skipped=self.skipped, optimizer=self.optimizer.state_dict(),
                  **self.record)
+    if self.progress: state["lessons"] = self.progress
     if self.average:
         state |= dict(weights=self.model.state_dict(), averaged=self.average.n_averaged)
     if self.config.mixed_precision == "fp16": state["scaler"] = self.accelerator.scaler.state_dict()
@@ -146,7 +147,7 @@ def restore(self:Trainer, folder:Path) -> None:
     for group in state["optimizer"]["param_groups"]: # perhaps saved on another device
         group["fused"] = self.optimizer.defaults["fused"]
     self.optimizer.load_state_dict(state["optimizer"])
-    self.step, self.skipped = state["step"], state["skipped"]
+    self.step, self.skipped, self.progress = state["step"], state["skipped"], state.get("lessons")
     self.saved = self.step
 
 # %% ../nbs/41_training.ipynb #cdff1a1f
@@ -192,8 +193,13 @@ def update(self:Trainer, batches:list[dict]) -> tuple[Tensor,Tensor]: # see `tra
 @patch
 def learn_basics(self:Trainer) -> None:
     "The lessons before the first update; what they taught is saved."
+    def keep(progress):
+        "Save the model with the lessons' progress."
+        self.progress = progress
+        if self.main: self.save()
     lessons = take_lessons(self.model, self.wrapped, self.train_set, self.config, self.accelerator,
-                           lambda: self.stop.agreed(self.accelerator))
+                           lambda: self.stop.agreed(self.accelerator), self.progress, keep)
+    self.progress = None
     if not self.main: return
     for name, losses in lessons.items():
         tqdm.write(f"{name}: loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} updates")
@@ -213,7 +219,7 @@ def glance(self:Trainer, bar:tqdm) -> None:
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."
     config = self.config
-    if not self.begun and config.lessons: self.learn_basics()
+    if config.lessons and (self.progress or not self.begun): self.learn_basics()
     bar = tqdm(total=config.steps, initial=self.step, desc="training", unit="step",
                disable=not self.main)
     def due(every): return every and self.step % every == 0
@@ -249,7 +255,11 @@ def leave(self:Trainer) -> None:
     if self.main:
         if self.saved != self.step: self.save()
         place = "there" if self.saved == self.step else f"update {self.saved}"
-        print(f"{signal.Signals(number).name}: stopped after update {self.step}; "
+        where = f"after update {self.step}"
+        if self.progress:
+            name, progress = list(self.progress.items())[-1]
+            where = f"after update {len(progress['losses'])} of the lesson {name!r}"
+        print(f"{signal.Signals(number).name}: stopped {where}; "
               f"the same command continues from {place}", flush=True)
     raise SystemExit(128 + number)
 

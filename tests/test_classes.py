@@ -243,10 +243,12 @@ def test_options_without_effect_are_refused():
     with pytest.raises(ValueError, match='--preset has no effect with --weights: give only one'):
         build(TrainConfig(weights='digits', preset='resnet50'))
     for moot, name in (('steps', 'epochs'), ('warmup_steps', 'warmup_epochs'),
-                       ('imagenet', 'weights'), ('train_json', 'data'), ('train_scenes', 'data'),
-                       ('unlabelled', 'data'), ('val_share', 'val_json')):
+                       ('imagenet', 'weights'), ('train_json', 'data'), ('val_share', 'val_json')):
         with pytest.raises(ValueError, match=f'{flag(moot)} has no effect with {flag(name)}:'):
             check_given({moot, name, 'lr'})
+    for moot in (dict(train_scenes=8), dict(unlabelled=.5)):
+        with pytest.raises(ValueError, match='has no effect with --data x: it is an option of emb'):
+            check_config(TrainConfig(data='x', **moot))
     check_given({'weights', 'epochs', 'data', 'val_share', 'lr'})
 
 

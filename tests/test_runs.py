@@ -329,19 +329,23 @@ def test_processes_must_see_one_folder(tmp_path):
     assert run.returncode and not list(tmp_path.glob('*/run/checkpoint'))
 
 
-def test_a_signal_in_a_lesson(tmp_path, monkeypatch):
-    "The run stops within the lesson; the next one takes it again and ends with the same weights."
+@pytest.mark.parametrize('update', range(1, 5))
+def test_a_signal_in_a_lesson(tmp_path, monkeypatch, capsys, update):
+    "The run stops within the lesson; the next one continues it and ends with the same weights."
     runs = [TrainConfig(out=str(tmp_path/name), **SHORT, lessons=.5) for name in ('whole', 'asked')]
     train(runs[0])
     step, calls = pretraining.train_step, []
     def asked(*args):
         calls.append(1)
-        if len(calls) == 3: signal.raise_signal(signal.SIGTERM)        # in the second lesson
+        if len(calls) == update: signal.raise_signal(signal.SIGTERM)
         return step(*args)
     monkeypatch.setattr(pretraining, 'train_step', asked)
     with pytest.raises(SystemExit, match='143'): train(runs[1])
-    assert len(calls) == 3 and not (tmp_path/'asked'/'checkpoint').exists()
+    assert len(calls) == update
+    lesson = ('naming', 'windows')[update > 1]                 # after the second, the other begins
+    if update < 4: assert f'of the lesson {lesson!r}' in capsys.readouterr().out
     train(runs[1])
+    assert len(calls) == 4                                      # none was made twice
     assert same(weights(runs[0].out), weights(runs[1].out))
 
 
