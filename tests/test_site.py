@@ -14,10 +14,12 @@ from shutil import which
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import box_iou
 
 from pix2seq.digits import DigitScenes
 from pix2seq.model import Pix2Seq
 from pix2seq.sampling import generate, sample_token, slot_mask
+from pix2seq.tokenizer import BoxTokenizer
 
 sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
 CHROMIUM = next(filter(None, map(which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
@@ -59,6 +61,7 @@ class Watched:
     def __init__(self, browser, url, width=WIDTHS[0], **options):
         context = browser.new_context(viewport=dict(width=width, height=900), **options)
         self.url, self.wrong, self.bytes, self.page = url, [], 0, context.new_page()
+        self.page.set_default_timeout(60_000)
         self.page.on('console', self.heard)
         self.page.on('pageerror', lambda error: self.wrong.append(str(error)))
         self.page.on('request', self.asked)
@@ -99,6 +102,57 @@ def test_every_page_at_both_widths(browser, url):
         if watched.bytes > HEAVIEST.get(path, 3e6): wrong.append(f'{path}: {watched.bytes} bytes')
         page.set_viewport_size(dict(width=WIDTHS[0], height=900))
     assert not wrong, '\n'.join(wrong)
+
+
+def test_home_page_leads_to_the_live_page_on_its_first_screen(browser, url):
+    page = Watched(browser, url).go('index.html')
+    link = page.locator('main a[href="live/index.html"]').first
+    for width, height in ((1280, 720), (390, 844)):
+        page.set_viewport_size(dict(width=width, height=height))
+        box = link.bounding_box()
+        assert box['y'] + box['height'] < height
+    link.click()
+    page.wait_for_url('**/live/index.html')
+
+
+# ---------------------------------------------------------------- figures in the chapters
+
+FIGURES = {'tokenizer.html': 'bins', 'sequence.html': 'noise', 'sampling.html': 'nucleus',
+           'average_precision.html': 'threshold'}
+
+
+@pytest.mark.parametrize('path', FIGURES)
+def test_live_figure_moves(browser, url, path):
+    watched = Watched(browser, url)
+    page, name = watched.go(path), FIGURES[path]
+    figure = page.locator(f'[data-figure={name}]')
+    figure.locator('input').first.wait_for()
+    for handle in figure.locator('input[type=range]').all():
+        before = figure.inner_html()
+        handle.press('ArrowRight')
+        assert figure.inner_html() != before
+    if choices := figure.locator('.live-choice input').all():
+        before = figure.inner_html()
+        choices[-1].check()                                                   # the farthest away
+        assert figure.inner_html() != before
+    pictures = page.locator('.cell-output-display[hidden] img').count()
+    assert pictures == ('data-instead' in (SITE/path).read_text())
+    assert 'Open this notebook in JupyterLab' not in page.content()
+    page.set_viewport_size(dict(width=390, height=900))
+    assert watched.width() <= 390
+    assert not watched.wrong
+    if folder := os.environ.get('PIX2SEQ_SCREENSHOTS'):
+        figure.screenshot(path=Path(folder)/f'figure_{name}.png')
+
+
+def test_picture_stays_where_a_figure_cannot_be_drawn(browser, url):
+    watched = Watched(browser, url)
+    watched.page.route('**/figures.json', lambda route: route.abort())
+    page = watched.go('tokenizer.html')
+    page.wait_for_timeout(300)
+    assert page.locator('.cell-output-display[hidden]').count() == 0
+    page = Watched(browser, url, java_script_enabled=False).go('tokenizer.html')
+    assert page.locator('.cell-output-display[hidden]').count() == 0
 
 
 # ---------------------------------------------------------------- the live page
@@ -179,6 +233,50 @@ def test_live_sampling_is_that_of_python(live):
         tokens = live.page.evaluate(
             SAMPLE, [live.url, layout, logits.tolist(), draws.tolist(), temperature, top_p])
         assert tokens == sample_token(constrained, draws, temperature, top_p=top_p).tolist()
+
+
+ENCODE = """async ([base, layout, rows]) => {
+    const {Tokenizer} = await import(`${base}/live/tokenizer.js`)
+    const tokenizer = new Tokenizer(layout)
+    return rows.map(([box, label]) => [...tokenizer.encode(box, label),
+                                       tokenizer.box(tokenizer.encode(box, label))])
+}"""
+
+
+def test_live_tokens_of_a_box_are_those_of_python(live):
+    random = torch.Generator().manual_seed(0)
+    boxes = torch.cat([torch.rand(40, 4, generator=random).double(),
+                       torch.tensor([[1/8, 3/8, 5/8, 7/8], [-.2, 0, 1, 1.3]], dtype=torch.double)])
+    labels = torch.randint(-1, 10, (42,), generator=random)
+    for bins in (2, 5, 97, 1000):
+        tokenizer = BoxTokenizer(10, bins, coord_offset=110)
+        layout = {name: getattr(tokenizer, name) for name in tokenizer.__dataclass_fields__}
+        objects = [*zip(boxes.tolist(), labels.tolist())]
+        found = live.page.evaluate(ENCODE, [live.url, layout, objects])
+        tokens = tokenizer.encode(boxes, labels)
+        assert [row[:5] for row in found] == tokens.view(-1, 5).tolist()
+        back = torch.tensor([row[5] for row in found], dtype=torch.float)
+        assert torch.allclose(back, tokenizer.decode(tokens)[0], atol=1e-6)
+
+
+NOISE = """async ([base, boxes, n, times]) => {
+    const {drawer, noiseBoxes} = await import(`${base}/live/noise.js`)
+    return Array.from({length: times}, (_, i) => noiseBoxes(boxes, n, drawer(i)))
+}"""
+
+
+def test_live_noise_is_mixed_as_in_python(live):
+    boxes = torch.tensor([[.4, .3, .6, .8], [.1, .1, .2, .3], [.7, .7, .9, .9]])
+    made = live.page.evaluate(NOISE, [live.url, boxes.tolist(), 20, 400])
+    assert {len(noise) for noise in made} == {20}
+    noise = [one for some in made for one in some]
+    kinds = [sum(one['kind'] == kind for one in noise)/len(noise)
+             for kind in ('jittered', 'shifted', 'random')]
+    assert kinds == pytest.approx([.5, .25, .25], abs=.03)
+    places = torch.tensor([one['box'] for one in noise])
+    assert places.min() >= 0 and places.max() <= 1
+    near = places[[one['kind'] == 'jittered' for one in noise]]
+    assert box_iou(near, boxes).max(1).values.min() > .6
 
 
 def test_live_reading_step_by_step(live):
@@ -311,7 +409,7 @@ def test_live_without_the_graphs(browser, url):
 @pytest.mark.parametrize('script, words', [
     ('delete globalThis.WebAssembly', 'This browser has no WebAssembly'),
     ("WebAssembly.instantiate = () => Promise.reject(new RangeError('out of memory'))",
-     'did not give the model the'),
+     'did not give the model the memory'),
 ])
 def test_live_in_a_poor_browser(browser, url, script, words):
     watched = Watched(browser, url)

@@ -29,10 +29,10 @@ export function addStyle() {
 
 export const percent = fraction => `${+(100*fraction).toFixed(3)}%`
 
-// A probability in few characters, never "1.00" for less than one.
+// A probability in few characters; what is nearly sure is not called sure.
 export function chance(p) {
-  if (p >= 0.995) return p === 1 ? "1" : ">.99"
-  return p < 0.005 ? p === 0 ? "0" : "<.01" : p.toFixed(2).slice(1)
+  if (p >= 0.995) return ">.99"
+  return p < 0.005 ? "<.01" : p.toFixed(2).slice(1)
 }
 
 // A picture with room for boxes and lines above it.

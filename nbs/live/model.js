@@ -35,7 +35,7 @@ function failedStart(error) {
   const words = `${error?.message ?? error}`
   if (error instanceof Failure) return error
   if (error instanceof RangeError || /memory|allocat|\boom\b/i.test(words))
-    return new Failure("This browser did not give the model the 150 MB of memory that it needs.")
+    return new Failure("This browser did not give the model the memory that it needs.")
   const short = words.split("\n")[0].slice(0, 90)
   return new Failure(`The model did not start in this browser (${short}).`)
 }

@@ -19,6 +19,7 @@ export class Pen {
   choose(kind) {
     this.kind = kind
     this.board.element.classList.toggle("drawing", kind !== "")
+    this.board.element.tabIndex = kind ? 0 : -1
   }
 
   listen(element) {

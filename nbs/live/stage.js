@@ -8,7 +8,7 @@ export class Stage {
   // `onForce(token)` reads on from another token; `onPoint(sentence)` says where a pointer is.
   constructor(frame, tokenizer, size, {onForce, onPoint}) {
     Object.assign(this, {tokenizer, size, onForce, onPoint, bins: tokenizer.quantization_bins})
-    this.board = new Board(size, {tabindex: 0, role: "img"})
+    this.board = new Board(size, {tabindex: -1, role: "img"})
     this.glow = make("canvas", {class: "live-glow", "aria-hidden": "true"})
     this.board.canvas.after(this.glow)
     this.axes = {y: this.makeAxis("y"), x: this.makeAxis("x")}
