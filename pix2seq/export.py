@@ -37,20 +37,24 @@ class LookOnce(nn.Module):
         memory = self.model.encode(images)
         return torch.stack([torch.stack(pair) for pair in self.model.prepare(memory)])
 
+# %% ../nbs/56_export.ipynb #29e93ba9
 class ReadOne(nn.Module):
     "A token, the past and the image to logits, and to the token's keys and values."
-    def __init__(self, model:Pix2Seq):
+    def __init__(self,
+        model:Pix2Seq, # in evaluation mode
+        attention:bool=False, # also return where each layer looks
+    ):
         super().__init__()
-        self.model = model
+        self.model, self.attention = model, attention
 
     def forward(self,
         read:Tensor, # `[B]` int64, the last tokens
         position:Tensor, # `[1]` int64, how many tokens came before
         past:Tensor, # `[layers, 2, B, H, T, D/H]`; only the first `position` places count
         image:Tensor, # `[layers, 2, B, H, S, D/H]` from `LookOnce`
-    ) -> tuple[Tensor,Tensor]: # logits `[B, V]`, and `[layers, 2, B, H, 1, D/H]` for `position`
-        "Predict the next token."
-        m, kept = self.model, []
+    ) -> tuple[Tensor,...]: # logits `[B, V]`, and `[layers, 2, B, H, 1, D/H]` for `position`
+        "Predict the next token; with `attention`, `[layers, B, S]` comes third, a mean over heads."
+        m, kept, looks = self.model, [], []
         x = m.token_embedding[read][:, None] + m.position_embedding[position]     # [B, 1, D]
         places = torch.arange(past.shape[4] + 1)
         mask = ((places < position) | (places == past.shape[4]))[None]         # the new one is last
@@ -59,10 +63,14 @@ class ReadOne(nn.Module):
             new = block.self_attention.keys_values(h)
             keys, values = (torch.cat([past[i, j], new[j]], 2) for j in range(2))
             x = x + block.self_attention(h, keys, values, mask)
-            x = x + block.cross_attention(block.norm2(x), image[i, 0], image[i, 1])
+            h = block.norm2(x)
+            if self.attention: looks.append(block.cross_attention.weights(h, image[i, 0]).mean(1))
+            x = x + block.cross_attention(h, image[i, 0], image[i, 1])
             x = x + block.mlp(block.norm3(x))
             kept.append(torch.stack(new))
-        return (m.norm(x)@m.token_embedding.T + m.output_bias)[:, 0], torch.stack(kept)
+        logits = (m.norm(x)@m.token_embedding.T + m.output_bias)[:, 0]            # [B, V]
+        seen = (torch.stack(looks)[:, :, 0],) if self.attention else ()
+        return logits, torch.stack(kept), *seen
 
 # %% ../nbs/56_export.ipynb #14724392
 def read_greedily(
@@ -77,7 +85,7 @@ def read_greedily(
     past = torch.zeros(*image.shape[:4], config.max_seq_len, image.shape[-1])
     read, tokens = torch.full((len(images),), config.prompt_token), []
     for i in range(5*num_objects):
-        logits, kept = step(read, torch.tensor([i]), past, image)
+        logits, kept, *_ = step(read, torch.tensor([i]), past, image)
         past[:, :, :, :, i:i + 1] = kept
         read = logits.masked_fill(~grammar[i % 5], float("-inf")).argmax(-1)
         tokens.append(read)
@@ -116,8 +124,9 @@ def write_onnx(
     path:Path, # an `.onnx` file
 ) -> None:
     "An ONNX file with its weights inside."
-    names, results = ("read", "position", "past", "image"), ("logits", "kept")
+    names, results = ("read", "position", "past", "image"), ("logits", "kept", "attention")
     if len(inputs) == 1: names, results = ("images",), ("image",)
+    elif not module.attention: results = results[:2]
     torch.onnx.export(module, inputs, path, dynamo=True, external_data=False, verbose=False,
                       input_names=names, output_names=results)
 
@@ -157,6 +166,7 @@ def export_model(
     formats:tuple[str,...]=("torch", "onnx"), # keys of `FORMATS`
     batch:int=1, # images side by side: fixed in the files
     num_objects:int|None=None, # to compare; by default five, or fewer if the model reads fewer
+    attention:bool=False, # give `step` a third result: where each layer looks, for pictures
 ) -> list[Path]: # the files
     """Write a model for other systems. Raises `ValueError`, before anything is written, for unknown
     formats or missing packages, and `RuntimeError` if a file reads other tokens."""
@@ -165,16 +175,16 @@ def export_model(
     count = num_objects or min(5, config.max_instances)
     out.mkdir(parents=True, exist_ok=True)
     (out/"config.json").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
-    written = [_export_as(model, out, *FORMATS[name], batch, count) for name in formats]
+    written = [_export_as(model, out, *FORMATS[name], batch, count, attention) for name in formats]
     if "onnx" in formats and batch == 1 and not (out/SERVICE.name).exists():
         shutil.copyfile(SERVICE, out/SERVICE.name)
-    return [file for pair in written for file in pair]
+    return [file for files in written for file in files]
 
 # %% ../nbs/56_export.ipynb #e83e5bb8
 @torch.no_grad()
-def _export_as(model, out, suffix, write, load, batch, num_objects):
+def _export_as(model, out, suffix, write, load, batch, num_objects, attention):
     "Write both files of a format, and compare them with the model."
-    modules, names = (LookOnce(model), ReadOne(model)), ("encoder", "step")
+    modules, names = (LookOnce(model), ReadOne(model, attention)), ("encoder", "step")
     wanted, inputs = [out/f"{name}.{suffix}" for name in names], example_inputs(model.config, batch)
     with tempfile.TemporaryDirectory(".part", ".trial-", out) as aside:
         trial = [Path(aside, file.name) for file in wanted]

@@ -1,0 +1,427 @@
+"""The built site in headless Chromium: every page at two widths, the live page, live figures.
+
+`python .ci/docs --out _site` builds it, then `pytest -m site` runs these; `.ci/run` does both.
+`PIX2SEQ_SITE` names another folder, `PIX2SEQ_SCREENSHOTS` one that keeps pictures of live pages.
+"""
+import io
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import which
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.ops import box_iou
+
+from pix2seq.digits import DigitScenes
+from pix2seq.model import Pix2Seq
+from pix2seq.sampling import generate, sample_token, slot_mask
+from pix2seq.tokenizer import BoxTokenizer
+
+sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+CHROMIUM = next(filter(None, map(which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
+pytestmark = [pytest.mark.site,
+              pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')]
+
+ROOT = Path(__file__).parent.parent
+SITE = Path(os.environ.get('PIX2SEQ_SITE', ROOT/'_site'))
+WIDTHS = 1280, 390
+HEAVIEST = {'index.html': 1.5e6, 'live/index.html': 10e6}   # bytes, with all that a page loads
+OPTIONS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+           '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    "A plain server: no compression, no special headers, and no lines about each request."
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope='module')
+def url():
+    assert (SITE/'index.html').exists(), 'build the site first: python .ci/docs --out _site'
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=SITE))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    "A page whose errors, and whose requests off the machine, are kept in `wrong`."
+    def __init__(self, browser, url, width=WIDTHS[0], **options):
+        context = browser.new_context(viewport=dict(width=width, height=900), **options)
+        self.url, self.wrong, self.bytes, self.page = url, [], 0, context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.page.on('console', self.heard)
+        self.page.on('pageerror', lambda error: self.wrong.append(str(error)))
+        self.page.on('request', self.asked)
+        self.page.on('response', self.answered)
+
+    def heard(self, message):
+        if message.type in ('error', 'warning'): self.wrong.append(message.text)
+
+    def asked(self, request):
+        if not request.url.startswith((self.url, 'data:', 'blob:')):
+            self.wrong.append(f'a request off the machine: {request.url}')
+
+    def answered(self, response):
+        self.bytes += int(response.headers.get('content-length', 0))
+
+    def go(self, path):
+        self.wrong.clear()
+        self.bytes = 0
+        self.page.goto(f'{self.url}/{path}', wait_until='load')
+        return self.page
+
+    def width(self): return self.page.evaluate('document.documentElement.scrollWidth')
+
+    def keep_picture(self, name):
+        if folder := os.environ.get('PIX2SEQ_SCREENSHOTS'):
+            self.page.screenshot(path=Path(folder)/f'{name}.png', full_page=True)
+
+
+def test_every_page_at_both_widths(browser, url):
+    watched, wrong = Watched(browser, url), []
+    for path in sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob('*.html')):
+        page = watched.go(path)
+        if path in HEAVIEST: page.wait_for_load_state('networkidle')
+        for width in WIDTHS:
+            page.set_viewport_size(dict(width=width, height=900))
+            if watched.width() > width: wrong.append(f'{path} is wider than {width} pixels')
+        wrong += [f'{path}: {what}' for what in watched.wrong]
+        if watched.bytes > HEAVIEST.get(path, 3e6): wrong.append(f'{path}: {watched.bytes} bytes')
+        page.set_viewport_size(dict(width=WIDTHS[0], height=900))
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_home_page_leads_to_the_live_page_on_its_first_screen(browser, url):
+    page = Watched(browser, url).go('index.html')
+    link = page.locator('main a[href="live/index.html"]').first
+    for width, height in ((1280, 720), (390, 844)):
+        page.set_viewport_size(dict(width=width, height=height))
+        box = link.bounding_box()
+        assert box['y'] + box['height'] < height
+    link.click()
+    page.wait_for_url('**/live/index.html')
+
+
+# ---------------------------------------------------------------- figures in the chapters
+
+FIGURES = {'tokenizer.html': 'bins', 'sequence.html': 'noise', 'sampling.html': 'nucleus',
+           'average_precision.html': 'threshold'}
+
+
+@pytest.mark.parametrize('path', FIGURES)
+def test_live_figure_moves(browser, url, path):
+    watched = Watched(browser, url)
+    page, name = watched.go(path), FIGURES[path]
+    figure = page.locator(f'[data-figure={name}]')
+    figure.locator('input').first.wait_for()
+    for handle in figure.locator('input[type=range]').all():
+        before = figure.inner_html()
+        handle.press('ArrowRight')
+        assert figure.inner_html() != before
+    if choices := figure.locator('.live-choice input').all():
+        before = figure.inner_html()
+        choices[-1].check()                                                   # the farthest away
+        assert figure.inner_html() != before
+    pictures = page.locator('.cell-output-display[hidden] img').count()
+    assert pictures == ('data-instead' in (SITE/path).read_text())
+    assert 'Open this notebook in JupyterLab' not in page.content()
+    page.set_viewport_size(dict(width=390, height=900))
+    assert watched.width() <= 390
+    assert not watched.wrong
+    if folder := os.environ.get('PIX2SEQ_SCREENSHOTS'):
+        figure.screenshot(path=Path(folder)/f'figure_{name}.png')
+
+
+def test_picture_stays_where_a_figure_cannot_be_drawn(browser, url):
+    watched = Watched(browser, url)
+    watched.page.route('**/figures.json', lambda route: route.abort())
+    page = watched.go('tokenizer.html')
+    page.wait_for_timeout(300)
+    assert page.locator('.cell-output-display[hidden]').count() == 0
+    page = Watched(browser, url, java_script_enabled=False).go('tokenizer.html')
+    assert page.locator('.cell-output-display[hidden]').count() == 0
+
+
+# ---------------------------------------------------------------- the live page
+
+READY = '[data-do=token]:enabled'
+TOKENS = """() => [...document.querySelectorAll('.live-sequence .live-token')]
+    .filter(cell => cell.dataset.token).map(cell => +cell.dataset.token)"""
+READ_ALL = """() => new Promise(done => {
+    const started = performance.now()
+    const button = name => document.querySelector(`[data-do=${name}]`)
+    const end = button('end'), start = button('restart')
+    const watch = () => end.disabled && !start.disabled ? done(performance.now() - started)
+                                                        : requestAnimationFrame(watch)
+    end.click()
+    watch()
+})"""
+
+
+def open_live(browser, url, **options):
+    watched = Watched(browser, url, **options)
+    watched.go('live/index.html').wait_for_selector(READY)
+    return watched
+
+
+@pytest.fixture(scope='module')
+def live(browser, url):
+    "The live page, ready to read; each test picks a scene."
+    return open_live(browser, url)
+
+
+def message(page): return page.locator('.live-message').inner_text()
+
+
+def cells(page): return page.evaluate(TOKENS)
+
+
+def test_live_tokens_are_those_of_python(live):
+    model, val = Pix2Seq.from_pretrained('digits').eval(), DigitScenes('val')
+    page, end = live.page, model.config.tokenizer().pad_token
+    page.check('[data-set=greedy]')
+    thumbs = page.locator('.live-thumb')
+    numbers = [int(name.split()[1]) for name in
+               thumbs.evaluate_all('all => all.map(thumb => thumb.ariaLabel)')]
+    assert len(set(numbers)) >= 20
+    images = torch.stack([val[i]['image']/255 for i in numbers])
+    expected = generate(model, images, temperature=0, stop='never').tokens.tolist()
+    took = []
+    for i, tokens in enumerate(expected):
+        thumbs.nth(i).click()
+        took.append(page.evaluate(READ_ALL))
+        read = cells(page)
+        assert read + [end]*(len(tokens) - len(read)) == tokens, f'scene {numbers[i]}'
+    assert sorted(took)[len(took)//2] < 1000, took     # ms; the median, as machines have hiccups
+    page.uncheck('[data-set=greedy]')
+    page.click('#live-compare')
+    page.wait_for_function("document.getElementById('live-compared').textContent")
+    count = sum(map(len, expected))
+    assert page.inner_text('#live-compared').startswith(f'{count} of {count} tokens')
+    assert not live.wrong
+
+
+SAMPLE = """async ([base, layout, rows, draws, temperature, topP]) => {
+    const {outlook, pick} = await import(`${base}/live/sampling.js`)
+    const {Tokenizer} = await import(`${base}/live/tokenizer.js`)
+    const tokenizer = new Tokenizer(layout), choice = {greedy: false, temperature, topP}
+    return rows.map((logits, i) => pick(outlook(logits, tokenizer, i%5, choice), draws[i]))
+}"""
+
+
+def test_live_sampling_is_that_of_python(live):
+    tokenizer = Pix2Seq.from_pretrained('digits').config.tokenizer()
+    layout = {name: getattr(tokenizer, name) for name in tokenizer.__dataclass_fields__}
+    random = torch.Generator().manual_seed(0)
+    logits = 3*torch.randn(50, tokenizer.vocab_size, generator=random)
+    draws, allowed = torch.rand(50, generator=random), slot_mask(tokenizer).repeat(10, 1)
+    constrained = logits.masked_fill(~allowed, float('-inf'))
+    for temperature, top_p in ((1, .4), (.5, .9), (2, 1), (1, .05)):
+        tokens = live.page.evaluate(
+            SAMPLE, [live.url, layout, logits.tolist(), draws.tolist(), temperature, top_p])
+        assert tokens == sample_token(constrained, draws, temperature, top_p=top_p).tolist()
+
+
+ENCODE = """async ([base, layout, rows]) => {
+    const {Tokenizer} = await import(`${base}/live/tokenizer.js`)
+    const tokenizer = new Tokenizer(layout)
+    return rows.map(([box, label]) => [...tokenizer.encode(box, label),
+                                       tokenizer.box(tokenizer.encode(box, label))])
+}"""
+
+
+def test_live_tokens_of_a_box_are_those_of_python(live):
+    random = torch.Generator().manual_seed(0)
+    boxes = torch.cat([torch.rand(40, 4, generator=random).double(),
+                       torch.tensor([[1/8, 3/8, 5/8, 7/8], [-.2, 0, 1, 1.3]], dtype=torch.double)])
+    labels = torch.randint(-1, 10, (42,), generator=random)
+    for bins in (2, 5, 97, 1000):
+        tokenizer = BoxTokenizer(10, bins, coord_offset=110)
+        layout = {name: getattr(tokenizer, name) for name in tokenizer.__dataclass_fields__}
+        objects = [*zip(boxes.tolist(), labels.tolist())]
+        found = live.page.evaluate(ENCODE, [live.url, layout, objects])
+        tokens = tokenizer.encode(boxes, labels)
+        assert [row[:5] for row in found] == tokens.view(-1, 5).tolist()
+        back = torch.tensor([row[5] for row in found], dtype=torch.float)
+        assert torch.allclose(back, tokenizer.decode(tokens)[0], atol=1e-6)
+
+
+NOISE = """async ([base, boxes, n, times]) => {
+    const {drawer, noiseBoxes} = await import(`${base}/live/noise.js`)
+    return Array.from({length: times}, (_, i) => noiseBoxes(boxes, n, drawer(i)))
+}"""
+
+
+def test_live_noise_is_mixed_as_in_python(live):
+    boxes = torch.tensor([[.4, .3, .6, .8], [.1, .1, .2, .3], [.7, .7, .9, .9]])
+    made = live.page.evaluate(NOISE, [live.url, boxes.tolist(), 20, 400])
+    assert {len(noise) for noise in made} == {20}
+    noise = [one for some in made for one in some]
+    kinds = [sum(one['kind'] == kind for one in noise)/len(noise)
+             for kind in ('jittered', 'shifted', 'random')]
+    assert kinds == pytest.approx([.5, .25, .25], abs=.03)
+    places = torch.tensor([one['box'] for one in noise])
+    assert places.min() >= 0 and places.max() <= 1
+    near = places[[one['kind'] == 'jittered' for one in noise]]
+    assert box_iou(near, boxes).max(1).values.min() > .6
+
+
+def test_live_reading_step_by_step(live):
+    page = live.page
+    page.locator('.live-thumb').nth(1).click()
+    page.click('[data-do=token]')
+    page.wait_for_function(f'({TOKENS})().length === 1')
+    page.click('[data-do=object]')
+    page.wait_for_function(f'({TOKENS})().length === 5')
+    first = cells(page)
+    page.locator('.live-sequence .live-token').nth(1).click()                 # look back
+    page.wait_for_selector('.live-question:has-text("Object 1, xmin")')
+    assert cells(page) == first
+    other = page.locator('.live-candidate:not(.read)').first
+    token = int(other.get_attribute('data-key'))
+    other.click()                                                             # read on from there
+    page.wait_for_function(f'({TOKENS})()[1] === {token}')
+    forced = cells(page)
+    assert forced[0] == first[0] and len(forced) == 5
+    page.locator('[data-set=seed]').press('ArrowRight')                       # what is forced stays
+    page.wait_for_timeout(200)
+    assert cells(page)[:2] == forced[:2]
+    page.click('[data-do=restart]')
+    page.wait_for_function(f'({TOKENS})().length === 0')
+    assert not live.wrong
+    live.keep_picture('live')
+
+
+def test_live_sliders_change_what_is_read(live):
+    page = live.page
+    page.locator('.live-thumb').nth(1).click()
+    page.evaluate(READ_ALL)
+    before = cells(page)
+    page.locator('[data-set=topP]').press('End')
+    page.locator('[data-set=temperature]').press('End')
+    page.wait_for_function(f'({TOKENS})().join() !== "{",".join(map(str, before))}"')
+    assert page.locator('.live-candidate.kept').count() > 1
+    for name in ('topP', 'temperature'):
+        page.locator(f'[data-set={name}]').press('Home')
+    page.click('[data-do=restart]')
+    assert not live.wrong
+
+
+def test_live_by_keyboard_alone(live):
+    page = live.page
+    page.locator('.live-thumb').nth(0).press('Enter')
+    page.locator('[data-do=token]').press('Enter')
+    page.wait_for_function(f'({TOKENS})().length === 1')
+    axis = page.locator('.live-axis.y')
+    axis.press('Home')
+    axis.press('ArrowDown')
+    bin = int(axis.get_attribute('aria-valuenow'))
+    axis.press('Enter')
+    offset = Pix2Seq.from_pretrained('digits').config.coord_offset
+    page.wait_for_function(f'({TOKENS})()[0] === {offset + bin}')
+    page.locator('[data-do=empty]').press('Enter')                            # chooses the pen
+    board = page.locator('.live-board')
+    board.press('7')
+    page.wait_for_selector('[data-do=end]:disabled')                          # is read at once
+    before = page.evaluate("document.querySelector('.live-image').toDataURL()")
+    for key in (' ', 'ArrowDown', 'ArrowDown', ' '): board.press(key)
+    assert page.evaluate("document.querySelector('.live-image').toDataURL()") != before
+    page.locator('[data-do=undo]').press('Enter')
+    assert page.evaluate("document.querySelector('.live-image').toDataURL()") == before
+    assert not live.wrong
+
+
+def test_live_reads_what_is_drawn_with_a_finger(browser, url):
+    watched = open_live(browser, url, width=390, has_touch=True, is_mobile=True)
+    page = watched.page
+    page.tap('[data-do=empty]')
+    assert page.is_checked('[name=pen][value=chalk]')
+    page.tap('[data-do=token]')
+    page.wait_for_selector('.live-message:has-text("Nothing is drawn")')
+    page.locator('.live-board').scroll_into_view_if_needed()
+    box = page.locator('.live-board').bounding_box()
+    place = lambda x, y: (box['x'] + x*box['width'], box['y'] + y*box['height'])
+    page.mouse.move(*place(.5, .3))
+    page.mouse.down()
+    page.mouse.move(*place(.5, .6), steps=8)
+    page.mouse.up()
+    page.wait_for_selector('[data-do=end]:disabled')
+    assert message(page) == ''
+    assert page.locator('.live-box').count() > 0
+    assert watched.width() <= 390
+    assert not watched.wrong
+    watched.keep_picture('live_finger')
+
+
+def drop(page, name, kind, content):
+    "Let a file fall on the board."
+    page.evaluate("""([name, type, bytes]) => {
+        const data = new DataTransfer()
+        if (name) data.items.add(new File([new Uint8Array(bytes)], name, {type}))
+        document.querySelector('.live-board').dispatchEvent(
+            new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}))
+    }""", [name, kind, [*content]])
+
+
+def test_live_pictures_that_are_no_scenes(live):
+    page, photo = live.page, io.BytesIO()
+    Image.new('RGB', (300, 200), 'teal').save(photo, 'png')
+    for file, words in ((('notes.txt', 'text/plain', b'hello'), '“notes.txt” is no picture'),
+                        (('half.png', 'image/png', photo.getvalue()[:90]), '“half.png” is no'),
+                        (('', '', b''), 'Only a picture from a file'),
+                        (('sea.png', 'image/png', photo.getvalue()), '“sea.png” was resized')):
+        drop(page, *file)
+        page.wait_for_selector(f'.live-message:has-text("{words}")')
+    assert page.evaluate(READ_ALL) < 5000                                     # goes on working
+    page.locator('.live-thumb').nth(0).click()
+    assert message(page) == ''
+    assert not live.wrong
+
+
+def test_live_without_the_graphs(browser, url):
+    "A failed download: one sentence, all but the reading works, and a second try succeeds."
+    watched = Watched(browser, url)
+    watched.page.route('**/step.onnx.gz', lambda route: route.abort())
+    page = watched.go('live/index.html')
+    page.wait_for_selector('.live-loading:has-text("could not be downloaded (step.onnx.gz")')
+    page.click('[data-do=new]')
+    page.click('[data-do=empty]')
+    assert page.is_disabled('[data-do=token]')
+    page.unroute('**/step.onnx.gz')
+    page.click('[data-do=load]')
+    page.wait_for_selector(READY)
+    assert all('ERR_FAILED' in line for line in watched.wrong), watched.wrong
+
+
+@pytest.mark.parametrize('script, words', [
+    ('delete globalThis.WebAssembly', 'This browser has no WebAssembly'),
+    ("WebAssembly.instantiate = () => Promise.reject(new RangeError('out of memory'))",
+     'did not give the model the memory'),
+])
+def test_live_in_a_poor_browser(browser, url, script, words):
+    watched = Watched(browser, url)
+    watched.page.add_init_script(script)
+    page = watched.go('live/index.html')
+    page.wait_for_selector(f'.live-loading:has-text("{words}")')
+    page.click('[data-do=new]')
+    assert page.is_disabled('[data-do=token]')
+    assert not [line for line in watched.wrong if 'memory' not in line], watched.wrong
+
+
+def test_live_without_javascript(browser, url):
+    page = Watched(browser, url, java_script_enabled=False).go('live/index.html')
+    assert page.is_visible('.live-still img') and page.is_visible('.live-still p')
+    assert not page.is_visible('.live-app')
