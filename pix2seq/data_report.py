@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PLENTY', 'GROWTH', 'LARGEST', 'perfect_reader', 'ceiling', 'count_objects', 'usual_most', 'object_sides',
-           'class_sides', 'wanted_canvas', 'suggest', 'look_at_files', 'facts_lines', 'ceiling_line', 'files_line',
-           'suggestion_lines']
+           'class_sides', 'wanted_canvas', 'suggest', 'look_at_files', 'facts_lines', 'as_typed', 'ceiling_line',
+           'files_line', 'suggestion_lines']
 
-# %% ../nbs/23b_data_report.ipynb #e8c5d7c5
+# %% ../nbs/23b_data_report.ipynb #5c566346
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +22,7 @@ from .model_config import Pix2SeqConfig
 from .tokenizer import dequantize, quantize
 from .transforms import boxes_to_original, fit_size
 
-# %% ../nbs/23b_data_report.ipynb #202a3cce
+# %% ../nbs/23b_data_report.ipynb #03debdbb
 def perfect_reader(
     dataset:CocoDataset, # the true objects
     shape:Pix2SeqConfig, # the limits: `max_instances`, `image_size`, `quantization_bins`
@@ -46,7 +46,7 @@ def perfect_reader(
                           scores=torch.ones(int(keep.sum()))))
     return found
 
-# %% ../nbs/23b_data_report.ipynb #99f38bea
+# %% ../nbs/23b_data_report.ipynb #0f149f1e
 def ceiling(
     dataset:CocoDataset, # usually the validation images
     shape:Pix2SeqConfig, # see `perfect_reader`
@@ -61,7 +61,7 @@ def ceiling(
     return dict({name: figures[name] for name in ("AP", "AP50", "AP75")}, images=len(found),
                 classes=class_figures(result, dataset.class_names))
 
-# %% ../nbs/23b_data_report.ipynb #7748651b
+# %% ../nbs/23b_data_report.ipynb #4f966381
 def count_objects(
     dataset:CocoDataset, # annotated images
 ) -> Tensor: # `[N]` int64
@@ -76,7 +76,7 @@ def usual_most(
     "The number of objects that hardly any image exceeds."
     return int(np.quantile(counts.numpy(), share, method="higher"))
 
-# %% ../nbs/23b_data_report.ipynb #bbd7ca7b
+# %% ../nbs/23b_data_report.ipynb #be46d312
 def object_sides(
     dataset:CocoDataset, # annotated images
     canvas:tuple[int,int], # `(height, width)` that they are fitted into
@@ -97,7 +97,7 @@ def class_sides(
     return sorted((part.median().item(), name)
                   for part, name in zip(parts, dataset.class_names) if len(part))
 
-# %% ../nbs/23b_data_report.ipynb #db1eb2ba
+# %% ../nbs/23b_data_report.ipynb #b0711d0a
 PLENTY = 16    # pixels of the canvas that the typical object of a small class should have
 GROWTH = 2     # most times the side of the model's own canvas
 LARGEST = 2048 # longest side of a suggested canvas
@@ -123,7 +123,7 @@ def suggest(
     found = dict(max_instances=most) if most > shape.max_instances else {}
     return found | (dict(image_size=canvas) if canvas != shape.image_size else {})
 
-# %% ../nbs/23b_data_report.ipynb #5d51bb15
+# %% ../nbs/23b_data_report.ipynb #ece8b83b
 def _header(path):
     "Width and height as stored, and EXIF's number for a turn, if any."
     with Image.open(path, formats=image_formats()) as image:
@@ -150,7 +150,7 @@ def look_at_files(
         looked["first"] = looked["first"] or wrong
     return looked
 
-# %% ../nbs/23b_data_report.ipynb #4624c9d2
+# %% ../nbs/23b_data_report.ipynb #96e7732b
 def _some_classes(dataset, most=4):
     "The classes with the most boxes, and those with the fewest."
     boxes = torch.bincount(dataset.labels[~dataset.iscrowd].int(),
@@ -180,7 +180,16 @@ def facts_lines(
            f"pixels, a tenth below {tenth:.0f}; half of the smallest class, {name}, below "
            f"{side:.0f}")
 
-# %% ../nbs/23b_data_report.ipynb #8ce8ea5f
+# %% ../nbs/23b_data_report.ipynb #a7e7f978
+def as_typed(
+    changes:dict, # fields of `Pix2SeqConfig`
+) -> str: # such as `max_instances=25 image_size=192`
+    "The fields as the option `--model` takes them."
+    def word(value):
+        if not isinstance(value, tuple | list): return value
+        return value[0] if len({*value}) == 1 else ",".join(map(str, value))
+    return " ".join(f"{name}={word(value)}" for name, value in changes.items())
+
 def ceiling_line(
     found:dict, # from `ceiling`
     shape:Pix2SeqConfig, # for which it was computed
@@ -210,14 +219,8 @@ def suggestion_lines(
     finer = better.override(quantization_bins=2*better.quantization_bins - 1)
     before, after = (ceiling(val, one, limit) for one in (better, finer))
     if changes:
-        words = " ".join(f"{name}={_typed(value)}" for name, value in changes.items())
-        yield f"suggested, and used unless you say otherwise: --model {words}"
+        yield f"suggested, and used unless you say otherwise: --model {as_typed(changes)}"
         if before: yield ceiling_line(before, better)
     if before and after["AP"] - before["AP"] > 0.05:
         yield f"finer places: --model quantization_bins={finer.quantization_bins}"
         yield ceiling_line(after, finer)
-
-def _typed(value):
-    "A value as it is typed on the command line."
-    if not isinstance(value, tuple): return value
-    return value[0] if len({*value}) == 1 else ",".join(map(str, value))
