@@ -6,7 +6,7 @@
 __all__ = ['GLANCES', 'ASIDE', 'LEAST', 'WORTHWHILE', 'fit_steps', 'time_updates', 'time_reading', 'plan_time', 'plan_line',
            'as_planned', 'second_look', 'correct', 'time_canvas', 'canvases', 'affordable', 'begin_plan']
 
-# %% ../nbs/40b_plan.ipynb #8c3081a1
+# %% ../nbs/40b_plan.ipynb #11824af7
 import copy
 import time
 import warnings
@@ -28,7 +28,7 @@ from .run_setup import raised_limits
 from .train_config import TrainConfig, fields_set, seconds_in
 from .update import in_training, make_optimizer, train_step
 
-# %% ../nbs/40b_plan.ipynb #f4ffa71f
+# %% ../nbs/40b_plan.ipynb #c3fdd42e
 GLANCES = 10 # evaluations on the way, at most
 ASIDE = 0.1 # share of the time that they may take
 
@@ -44,7 +44,7 @@ def fit_steps(
     glances = min(GLANCES, max(1, int(ASIDE*left/glance)))
     return int(max(0., left - glances*glance)/(update*(1 + 2*lessons))), glances
 
-# %% ../nbs/40b_plan.ipynb #29c9c4e8
+# %% ../nbs/40b_plan.ipynb #c101a54e
 def time_updates(
     trainer, # not yet prepared; with `updates`, which turns a loader into the batches of updates
     count:int=6, # updates, of which the first two do not count
@@ -76,7 +76,7 @@ def time_reading(
         detect_dataset(trainer.model, trainer.val_set, count, workers=trainer.config.workers)
     return (time.perf_counter() - start)/count/trainer.accelerator.num_processes
 
-# %% ../nbs/40b_plan.ipynb #053079e1
+# %% ../nbs/40b_plan.ipynb #7ddff74c
 LEAST = 10 # updates; a run of fewer is refused
 
 def _evaluated(config, images):
@@ -122,7 +122,7 @@ def as_planned(
     steps = entries[-1] if entries else config.steps
     return replace(config, **plan.get("options", {}), steps=steps)
 
-# %% ../nbs/40b_plan.ipynb #829035b5
+# %% ../nbs/40b_plan.ipynb #3e24d48f
 def second_look(
     plan:dict, # from `plan_time`
 ) -> int|None: # the update after which the plan is corrected; None if that is done, or never due
@@ -144,7 +144,7 @@ def correct(
     steps, _ = fit_steps(left, update, few, every)
     plan["steps"].append([step, min(max(step + 1, steps), 2*first)])
 
-# %% ../nbs/40b_plan.ipynb #6c50b27f
+# %% ../nbs/40b_plan.ipynb #ba95e840
 WORTHWHILE = 1000 # updates that the time must allow before a larger canvas is taken
 
 def time_canvas(
@@ -175,11 +175,11 @@ def canvases(
     return [tuple(round(b + (a - b)*k/count) for a, b in zip(own, wanted))
             for k in range(count + 1)]
 
-# %% ../nbs/40b_plan.ipynb #af3801d9
-def _in_time(choices, ends, config, accelerator):
+# %% ../nbs/40b_plan.ipynb #18892c8a
+def _in_time(choices, on, config, accelerator):
     "The canvases on which a worthwhile number of updates fits the time; always the smallest."
     most = seconds_in(config.time)/WORTHWHILE
-    large, small = (time_canvas(shape, config, accelerator) for shape in ends)
+    large, small = (time_canvas(on(choices[k]), config, accelerator) for k in (0, -1))
     room = prod(choices[0]) - prod(choices[-1])
     def seconds(canvas): return small + (large - small)*(prod(canvas) - prod(choices[-1]))/room
     return [canvas for canvas in choices if seconds(canvas) <= most] or choices[-1:]
@@ -198,16 +198,14 @@ def affordable(
 ) -> dict: # the changes, with the largest canvas that time and memory allow
     "What of the wanted changes can be paid for."
     if "image_size" not in changes: return changes
-    choices = canvases(shape.image_size, changes["image_size"])
-    ends = [shape.override(**changes | dict(image_size=choices[k])) for k in (0, -1)]
-    if config.time: choices = _in_time(choices, ends, config, accelerator)
+    def on(canvas): return shape.override(**changes | dict(image_size=canvas))
+    *larger, own = canvases(shape.image_size, changes["image_size"])
+    choices = [c for c in larger if _fits_memory(on(c), config, accelerator)] + [own]
+    if config.time and len(choices) > 1: choices = _in_time(choices, on, config, accelerator)
     rest = {name: value for name, value in changes.items() if name != "image_size"}
-    for wanted in (changes | dict(image_size=canvas) for canvas in choices):
-        if wanted["image_size"] == shape.image_size: break
-        if _fits_memory(shape.override(**wanted), config, accelerator): return wanted
-    return rest
+    return rest if choices[0] == own else rest | dict(image_size=choices[0])
 
-# %% ../nbs/40b_plan.ipynb #905e4ee0
+# %% ../nbs/40b_plan.ipynb #4ac39dd4
 def begin_plan(
     config:TrainConfig, # the run
     facts:dict, # of its data, see `data_facts`

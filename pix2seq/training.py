@@ -93,7 +93,7 @@ def check(self:Trainer) -> None:
                  self.accelerator.device)
     check_shared_memory(self.model.config, self.config, size)
 
-# %% ../nbs/41_training.ipynb #394d9daa
+# %% ../nbs/41_training.ipynb #bda91cd3
 @patch
 def fit(self:Trainer, config:TrainConfig, shape:Pix2SeqConfig, train, val) -> dict: # see `build`
     "The limits of the model, as the run decided when it began, or as suits its data and its time."
@@ -141,7 +141,7 @@ def prepare(self:Trainer) -> None:
     _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
-    self.judge = Judge(config, self.val_set, accelerator, self.metrics)
+    self.judge = Judge(self.config, self.val_set, accelerator, self.metrics)
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
 
@@ -220,6 +220,7 @@ def update(self:Trainer, batches:list[dict]) -> tuple[Tensor,Tensor]: # see `tra
     loss, logits = train_step(learner, batches, self.optimizer, self.accelerator, self.config)
     if self.average: self.average.update_parameters(self.model)
     self.step += 1
+    if "steps" in self.plan: self.config = as_planned(self.given, self.plan, self.step)
     return loss, logits
 
 # %% ../nbs/41_training.ipynb #0ef044ac
@@ -256,7 +257,7 @@ def look_at_clock(self:Trainer, bar:tqdm, loss:Tensor, since:tuple[float,int]) -
     self.change_plan(bar, lambda plan: correct(plan, self.given, self.step, passed/count,
                                                len(self.val_set)))
 
-# %% ../nbs/41_training.ipynb #3c812b29
+# %% ../nbs/41_training.ipynb #0d4e5fdc
 @patch
 def evaluate(self:Trainer, images:int) -> dict[str,float]: # empty on other processes
     "COCO's figures of what was learned so far."
@@ -276,7 +277,7 @@ def glance(self:Trainer, bar:tqdm) -> None:
     end = [self.step, self.step]
     self.change_plan(bar, lambda plan: plan.update(steps=[*plan.get("steps", ()), end]))
 
-# %% ../nbs/41_training.ipynb #bef10137
+# %% ../nbs/41_training.ipynb #aa5d575f
 @patch
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."
