@@ -210,11 +210,14 @@ def test_more_classes_than_fit(tmp_path, room):
 
 
 def test_more_objects_than_the_weights_know(tmp_path):
-    "The line says what to set, and that alone works: positions are kept, and new ones made."
+    "The limits follow the data, unless they are given; positions are kept, and new ones made."
     data = write_data(tmp_path/'d', objects=13)
-    *_, said = opened(data=data)
+    *_, said = opened(data=data, model=dict(max_instances=8))
     assert '6 of 6 images have more than 8 objects' in said and 'set max_instances to 13' in said
     before = Pix2Seq.from_pretrained('digits')
+    model, _, _, said = opened(data=data, weights='digits')
+    assert 'raised for these data: --model max_instances=13' in said
+    assert 'have more than' not in said and 'positions 40 -> 65' in said
     model, _, _, said = opened(data=data, weights='digits', model=dict(max_instances=32))
     assert 'have more than' not in said and 'positions 40 -> 160' in said
     assert model.position_embedding.shape == (160, 128)
