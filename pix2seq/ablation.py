@@ -179,7 +179,7 @@ def carry_out(
         return measure(model, val, config.eval_images, seed, **run.reading)
     trainer = Trainer(replace(config, out=str(out/run.key)))
     trainer.run()
-    model, val = trainer.best.eval(), trainer.val_set
+    model, val = trainer.learned.eval(), trainer.val_set
     return (measure(model, val, config.eval_images, seed)
             | end_probabilities(model, val, config.eval_images, seed))
 

@@ -49,7 +49,7 @@ def pix2seq_train(
 def _report(trainer, figures):
     "Print the scores of a finished run, its files, and what to do next."
     from pix2seq.training import summary
-    out, images = Path(trainer.config.out), trainer.evaluated
+    out, images = Path(trainer.config.out), trainer.judge.evaluated
     files = {"checkpoint": "the trained model", "metrics.jsonl": "losses and scores",
              "curves.png": "the same as curves", "detections.png": "what it finds now",
              "samples.json": "what it found before"}

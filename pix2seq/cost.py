@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from .machine import in_plain_words
 from .train_config import TrainConfig
 from .training import Trainer
-from .update import set_rates, train_step
+from .update import in_training, set_rates, train_step
 
 # %% ../nbs/43_cost.ipynb #a6594b19
 def _two_updates(trainer, note):
@@ -25,8 +25,9 @@ def _two_updates(trainer, note):
         batches, start = next(updates), time.perf_counter()
         set_rates(trainer.optimizer, step, trainer.config)
         with saved_tensors_hooks(note if step == 0 else lambda t: t, lambda t: t):
-            loss, _ = train_step(trainer.wrapped.train(), batches, trainer.optimizer,
-                                 trainer.accelerator, trainer.config)
+            learner = in_training(trainer.wrapped, trainer.model, trainer.config)
+            loss, _ = train_step(learner, batches, trainer.optimizer, trainer.accelerator,
+                                 trainer.config)
         loss = loss.item()                                                    # waits for a GPU
     return loss, time.perf_counter() - start
 

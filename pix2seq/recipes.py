@@ -42,7 +42,7 @@ def _pretraining(preset):
     options = PUBLISHED | dict(preset=preset, data="objects365", steps=400_000, warmup_epochs=0.,
                                warmup_steps=10_000, batch_size=256, lr=1e-3,
                                imagenet=preset.startswith("resnet"), num_classes=365,
-                               model=dict(image_size=(640, 640)))
+                               model=dict(image_size=(640, 640), max_instances=100)) # never more
     source = "paper §3.2; its configuration was not published"
     return Recipe(options, source, "no AP published")
 

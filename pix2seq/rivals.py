@@ -223,7 +223,7 @@ class RivalTrainer:
         train_set:Dataset, # training images with boxes
         val_set:Dataset, # validation images
     ):
-        self.config, self.best, self.shape, self.step = config, model, shape, 0
+        self.config, self.learned, self.shape, self.step = config, model, shape, 0
         self.train_set, self.val_set, self.out = train_set, val_set, Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.lock, self.optimizer = lock_folder(self.out), make_optimizer(model, config)
@@ -236,7 +236,7 @@ class RivalTrainer:
 
     def save(self) -> None:
         "What the run needs to continue."
-        state = dict(model=self.best.state_dict(), optimizer=self.optimizer.state_dict(),
+        state = dict(model=self.learned.state_dict(), optimizer=self.optimizer.state_dict(),
                      step=self.step)
         with written_aside(self.out/"training.pt", durable=True) as aside: torch.save(state, aside)
 
@@ -249,11 +249,11 @@ def updates(self:RivalTrainer) -> Iterator[dict]:
 @patch
 def update(self:RivalTrainer, batch:dict) -> Tensor: # the loss
     "Update the weights once. Raises `FloatingPointError` if loss or gradient are not finite."
-    config, weights = self.config, self.best.parameters()
+    config, weights = self.config, self.learned.parameters()
     set_rates(self.optimizer, self.step, config)
     torch.manual_seed(seed_from(config.seed, self.step))
     self.optimizer.zero_grad()
-    loss = self.best.loss(batch["images"], batch["targets"])
+    loss = self.learned.loss(batch["images"], batch["targets"])
     loss.backward()
     norm = clip_grad_norm_(weights, config.clip_norm or float("inf"))
     if not (loss.isfinite() and norm.isfinite()):
@@ -281,7 +281,7 @@ def run(self:RivalTrainer) -> None:
 def glance(self:RivalTrainer) -> None:
     "Evaluate on the way, on a fifth of the images, as the `Trainer` does."
     images = max(1, self.config.eval_images//5)
-    figures = evaluate(self.best, self.val_set, images, workers=self.config.workers)
+    figures = evaluate(self.learned, self.val_set, images, workers=self.config.workers)
     self.metrics.write(step=self.step, eval_images=images, **figures)
     self.metrics.speed()                                # the next line is about training alone
 
@@ -310,7 +310,7 @@ def _trainer(name, config, shape, sets, backbone, out):
         model = rival(name, shape, sets[0], wanted, config.seed)
         trainer = RivalTrainer(config, model, shape, *sets)
     if backbone and trainer.step == 0:
-        for model in {trainer.best, getattr(trainer, "model", trainer.best)}:
+        for model in {trainer.learned, getattr(trainer, "model", trainer.learned)}:
             load_weights(backbone_of(model), read_weights(Path(backbone)), str(backbone))
     return trainer
 
@@ -421,7 +421,7 @@ def run_detector(
     if result := read_json(place/"result.json"):
         learner.lock.release(force=True)
         say(f"{name}: finished before, see {place}")
-        return result, learner.best
+        return result, learner.learned
     say(f"{name}: {plan['lessons'] + steps:,} updates of {plan['seconds_an_update']:.2f} s, "
         f"in {place}")
     learner.run()
@@ -429,12 +429,12 @@ def run_detector(
     points = [point | dict(seconds=point["seconds"] + before)
               for point in ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
               if point["step"] < steps]
-    result = plan | _measured(learner.best, sets[1], config, place/"detections.json")
+    result = plan | _measured(learner.learned, sets[1], config, place/"detections.json")
     seconds = before + steps*plan["seconds_an_update"]
     last = dict(seconds=seconds, step=steps, AP=result["figures"]["AP"])
     result |= dict(curve=[*points, last])
     write_json(place/"result.json", result)
-    return result, learner.best
+    return result, learner.learned
 
 # %% ../nbs/47_rivals.ipynb #41492baa
 def time_an_image(

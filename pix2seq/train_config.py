@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['INSTEAD', 'DataConfig', 'SequenceConfig', 'OptimConfig', 'TrainConfig', 'flag', 'check_given', 'embedded',
-           'with_start', 'fields_set', 'without_rivals', 'check_config', 'count_steps', 'learning_rate']
+           'with_start', 'fields_set', 'without_rivals', 'seconds_in', 'check_config', 'count_steps', 'learning_rate']
 
 # %% ../nbs/33_train_config.ipynb #ac433620
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -53,6 +54,8 @@ class OptimConfig:
     "Optimizer and schedule."
     steps:int=3000                   # updates of the weights
     epochs:float=0.0                 # passes over the training images, instead of --steps
+    time:str|None=None               # as many updates as fit this time: 90s, 20m or 1.5h
+    patience:int=0                   # end after so many evaluations without a better AP; 0: never
     batch_size:int=16                # images in an update, over all processes
     accumulate:int=1                 # split an update into this many rounds, to save memory
     lr:float=1e-3                    # peak learning rate; lower it if the loss diverges
@@ -80,6 +83,7 @@ class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     device:str|None=None             # "cpu", "cuda" or "mps"; default: the fastest one here
     mixed_precision:Literal["no","bf16","fp16"]="no"  # compute in 16 bits where possible
     compile:bool=False               # compile the model: slow to start, then faster
+    freeze_backbone:bool=False       # leave the ResNet, or the ViT's patches, as the weights have it
     sync_batchnorm:bool=True         # several GPUs share the statistics of batch norm
     seed:int=0                       # seed of all random numbers
     log_every:int=20                 # updates between lines of metrics
@@ -93,7 +97,8 @@ class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
 # %% ../nbs/33_train_config.ipynb #a67b1966
 _FOUR = ("train_images", "train_json", "val_images", "val_json")
 INSTEAD = dict( # an option, and those that have no effect when it is given
-    epochs=("steps",), warmup_epochs=("warmup_steps",), weights=("preset", "imagenet", "lessons"),
+    epochs=("steps",), warmup_epochs=("warmup_steps",), time=("steps", "epochs"),
+    weights=("preset", "imagenet", "lessons"), freeze_backbone=("lessons",),
     data=_FOUR, train_json=("train_scenes", "unlabelled"),
     val_json=("val_share",))
 
@@ -145,7 +150,7 @@ def without_rivals(
 ) -> dict: # the options that still have an effect
     "Drop the options that the given ones replace, and those that would replace the given ones."
     rivals = {other for name, moot in INSTEAD.items() if given.get(name) for other in moot}
-    rivals |= {name for name in ("epochs", "warmup_epochs") if INSTEAD[name][0] in given}
+    rivals |= {name for name in ("epochs", "warmup_epochs", "time") if {*INSTEAD[name]} & {*given}}
     if given.get("train_json"): rivals.add("data")
     if given.get("data") and not embedded(given["data"]): rivals |= _OF_SCENES
     return {name: value for name, value in options.items() if name not in rivals}
@@ -154,7 +159,8 @@ def without_rivals(
 _AT_LEAST_1 = ("steps", "batch_size", "accumulate", "sequences", "train_scenes", "log_every",
                "eval_images", "save_every", "keep")
 _NOT_NEGATIVE = ("epochs", "warmup_steps", "warmup_epochs", "workers", "eval_every", "clip_norm",
-                 "weight_decay", "class_weight", "noise_weight", "eos_weight", "color_jitter")
+                 "patience", "weight_decay", "class_weight", "noise_weight", "eos_weight",
+                 "color_jitter")
 
 def _check_numbers(c):
     "Refuse numbers outside their range."
@@ -215,6 +221,27 @@ def _check_data(c):
         raise ValueError(f"{flag(min(moot))} has no effect with --data {c.data}: it is an option "
                          "of embedded data")
 
+# %% ../nbs/33_train_config.ipynb #690028d5
+def seconds_in(
+    time:str, # a number and `s`, `m` or `h`
+) -> float:
+    "A time such as `20m` in seconds. Raises `ValueError` for anything else."
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([smh])", str(time))
+    seconds = float(found[1])*dict(s=1, m=60, h=3600)[found[2]] if found else 0
+    if seconds > 0: return seconds
+    raise ValueError(f"--time must be a number with s, m or h, such as 90s, 20m or 1.5h, "
+                     f"not {time!r}")
+
+# %% ../nbs/33_train_config.ipynb #5b071bd6
+def _check_course(c):
+    "Refuse a time that is none, patience without evaluations, and a frozen random backbone."
+    if c.time is not None: seconds_in(c.time)
+    if c.patience and not c.eval_every:
+        raise ValueError("--patience counts evaluations on the way, and --eval-every 0 makes none")
+    if c.freeze_backbone and not (c.weights or c.imagenet):
+        raise ValueError("--freeze-backbone has nothing worth keeping: give --weights, or "
+                         "--imagenet")
+
 # %% ../nbs/33_train_config.ipynb #2d3244d8
 def check_config(
     config:TrainConfig, # the run
@@ -224,6 +251,7 @@ def check_config(
     _check_choices(config)
     check_given(fields_set(config) - {"steps", "warmup_steps"})           # computed from the epochs
     _check_data(config)
+    _check_course(config)
 
 # %% ../nbs/33_train_config.ipynb #dc1635b5
 def count_steps(

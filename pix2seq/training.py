@@ -8,9 +8,11 @@ __all__ = ['Trainer', 'summary', 'train']
 # %% ../nbs/41_training.ipynb #e64f9c7a
 import json
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,10 +23,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .average_precision import FIGURES, coco_figures
 from .batches import seed_from
 from .checkpoint import load_checkpoint, save_checkpoint
-from .evaluation import detect_sharded
+from .files import write_json
+from .judge import Judge
 from .loss import loss_by_slot, token_losses
 from pix2seq.machine import (
     check_memory,
@@ -34,14 +36,23 @@ from pix2seq.machine import (
     make_accelerator,
 )
 from .model import Pix2Seq
+from .model_config import Pix2SeqConfig
+from .plan import as_planned, begin_plan, correct, plan_line, plan_time, second_look
 from .pretraining import take_lessons
-from .run_folder import check_own, claim_together, data_facts
+from .run_folder import check_own, claim_together, data_facts, from_main
 from .run_setup import build
 from .saved_weights import load_weights
 from .train_config import TrainConfig, check_config, count_steps, learning_rate, with_start
 from .transforms import pad_image
-from .update import make_loader, make_optimizer, set_rates, train_step
-from .watching import Metrics, keep_samples, plot_metrics, read_metrics, show_detections
+from pix2seq.update import (
+    freeze,
+    in_training,
+    make_loader,
+    make_optimizer,
+    set_rates,
+    train_step,
+)
+from .watching import Metrics, plot_metrics, show_detections
 from .workers import Stopped, StopSignal, started
 
 # %% ../nbs/41_training.ipynb #0566a1c7
@@ -53,21 +64,26 @@ class Trainer:
         check_config(config)
         check_packages(config)
         config = with_start(config)
+        self.began, self.metrics, self.aside = time.perf_counter(), None, 0.
+        self.step, self.skipped, self.unread, self.progress = 0, 0, 0, None
+        self.saved, self.stop = 0, StopSignal()
         self.accelerator = make_accelerator(config)
-        self.main = self.accelerator.is_main_process
-        self.model, self.train_set, self.val_set = build(config, self.accelerator.print)
-        self.config = count_steps(config, len(self.train_set))
+        self.main, say = self.accelerator.is_main_process, self.accelerator.print
+        self.model, self.train_set, self.val_set = build(config, say, partial(self.fit, config))
+        self.given = self.config = count_steps(config, len(self.train_set))
         self.check()                                     # before anything is written
-        self.step, self.skipped, self.unread, self.evaluated = 0, 0, 0, 0
-        self.saved, self.stop, self.progress = 0, StopSignal(), None
+        self.model = self.model.to(self.accelerator.device)
+        if config.freeze_backbone: freeze(self.model)
+        self.plan_ahead()
         self.prepare()
 
 # %% ../nbs/41_training.ipynb #e071f0a5
 @patch
 def rest_of_stream(self:Trainer, step:int=0) -> DataLoader: # the batches after `step` updates
-    "The run's batches on this process."
+    "The run's batches on this process; for a time, as many as a plan can grow to."
     processes, pinned = self.accelerator.num_processes, self.accelerator.device.type == "cuda"
-    return make_loader(self.config, self.model.config, self.train_set, processes, step, pinned)
+    config = replace(self.config, steps=(1 + bool(self.config.time))*self.config.steps)
+    return make_loader(config, self.model.config, self.train_set, processes, step, pinned)
 
 @patch
 def check(self:Trainer) -> None:
@@ -76,6 +92,25 @@ def check(self:Trainer) -> None:
     check_memory(self.model.config, self.config, self.accelerator.num_processes,
                  self.accelerator.device)
     check_shared_memory(self.model.config, self.config, size)
+
+# %% ../nbs/41_training.ipynb #bda91cd3
+@patch
+def fit(self:Trainer, config:TrainConfig, shape:Pix2SeqConfig, train, val) -> dict: # see `build`
+    "The limits of the model, as the run decided when it began, or as suits its data and its time."
+    self.facts, given = data_facts(train, val), count_steps(config, len(train))
+    how = given, self.facts, shape, train, self.accelerator
+    self.plan = from_main(self.accelerator, lambda: begin_plan(*how))
+    return self.plan.get("model", {})
+
+@patch
+def plan_ahead(self:Trainer) -> None:
+    "Plan the updates for the run's time, unless that was done before."
+    if self.config.time and "steps" not in self.plan:
+        found = plan_time(self, self.began)                # all processes share the work
+        self.plan |= from_main(self.accelerator, lambda: found)
+        self.skipped, self.unread = 0, 0                   # those of the measured updates
+        self.accelerator.print(plan_line(self.plan, self.config))
+    self.config = as_planned(self.given, self.plan, 0)
 
 # %% ../nbs/41_training.ipynb #160388db
 def _counts_on_cpu(optimizer):
@@ -87,7 +122,6 @@ def _counts_on_cpu(optimizer):
 def prepare(self:Trainer) -> None:
     "Claim the folder, continue from its checkpoint, and hand everything to Accelerate."
     config, accelerator = self.config, self.accelerator
-    self.model = self.model.to(accelerator.device)
     several = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
     if config.sync_batchnorm and several:
         self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -96,10 +130,9 @@ def prepare(self:Trainer) -> None:
         mean = get_ema_multi_avg_fn(config.ema)
         self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
     self.optimizer = make_optimizer(self.model, config)
-    facts = data_facts(self.train_set, self.val_set)
-    self.record = json.loads(json.dumps(dict(config=asdict(config), data=facts)))
+    self.record = json.loads(json.dumps(dict(config=asdict(self.given), data=self.facts)))
     self.out = Path(config.out)
-    self.lock, found = claim_together(config, self.record["data"], accelerator)
+    self.lock, found = claim_together(self.given, self.record["data"], accelerator, self.plan)
     self.begun = bool(found)
     if found: self.restore(found)
     if config.compile: self.model.compile()
@@ -108,12 +141,13 @@ def prepare(self:Trainer) -> None:
     _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
+    self.judge = Judge(self.config, self.val_set, accelerator, self.metrics)
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
 
 # %% ../nbs/41_training.ipynb #8f1ec27c
 @patch(as_prop=True)
-def best(self:Trainer) -> Pix2Seq: # the model, or the running mean of its weights
+def learned(self:Trainer) -> Pix2Seq: # the model, or the running mean of its weights
     "The model that is evaluated and saved."
     return self.average.module if self.average else self.model
 
@@ -121,13 +155,13 @@ def best(self:Trainer) -> Pix2Seq: # the model, or the running mean of its weigh
 def save(self:Trainer) -> None:
     "Save a checkpoint to continue from. Only the last one must succeed."
     state = dict(step=self.step, skipped=self.skipped, optimizer=self.optimizer.state_dict(),
-                 **self.record)
+                 plan=self.plan, **self.record)
     if self.progress: state["lessons"] = self.progress
     if self.average:
         state |= dict(weights=self.model.state_dict(), averaged=self.average.n_averaged)
     if self.config.mixed_precision == "fp16": state["scaler"] = self.accelerator.scaler.state_dict()
     try:
-        save_checkpoint(self.out, self.best, state, self.config.keep)
+        save_checkpoint(self.out, self.learned, state, self.config.keep)
         self.saved = self.step
     except OSError as e:
         if self.step == self.config.steps: raise
@@ -138,8 +172,8 @@ def save(self:Trainer) -> None:
 def restore(self:Trainer, folder:Path) -> None:
     "Continue from a checkpoint. Raises `ValueError` if it belongs to another run."
     weights, state = load_checkpoint(folder)
-    check_own(folder, state, self.config, self.record["data"])
-    load_weights(self.best, weights, str(folder))
+    check_own(folder, state, self.given, self.record["data"])
+    load_weights(self.learned, weights, str(folder))
     if self.average:
         load_weights(self.model, state["weights"], str(folder))
         self.average.n_averaged.copy_(state["averaged"])
@@ -148,7 +182,7 @@ def restore(self:Trainer, folder:Path) -> None:
         group["fused"] = self.optimizer.defaults["fused"]
     self.optimizer.load_state_dict(state["optimizer"])
     self.step, self.skipped, self.progress = state["step"], state["skipped"], state.get("lessons")
-    self.saved = self.step
+    self.saved, self.config = self.step, as_planned(self.given, self.plan, self.step)
 
 # %% ../nbs/41_training.ipynb #cdff1a1f
 @patch
@@ -163,13 +197,13 @@ def check_batch(self:Trainer, batch:dict) -> None:
                       f"{batch['errors'][-1]}")
 
 @patch
-def updates(self:Trainer) -> Iterator[list[dict]]: # the batches of each update
-    "The rest of the stream, update by update."
+def updates(self:Trainer, loader:DataLoader|None=None) -> Iterator[list[dict]]: # of each update
+    "The rest of the stream, or of another loader, update by update."
     c, rounds, device = self.model.config, [], self.accelerator.device
     no_loss = torch.zeros(1, self.config.sequences, 5*c.max_instances, device=device)
     blank = dict(images=pad_image(no_loss.new_zeros(3, 0, 0), c.image_size)[None],
                  input_seq=no_loss.long(), target_seq=no_loss.long(), token_weights=no_loss)
-    batches = self.metrics.watch(self.loader) if self.main else iter(self.loader)
+    batches = loader or (self.metrics.watch(self.loader) if self.main else self.loader)
     for batch in started(batches, self.config.workers):
         self.check_batch(batch)
         rounds.append(batch if batch["image_ids"] else batch | blank)
@@ -183,10 +217,11 @@ def update(self:Trainer, batches:list[dict]) -> tuple[Tensor,Tensor]: # see `tra
     "Update the weights and their running mean."
     set_rates(self.optimizer, self.step, self.config)
     torch.manual_seed(seed_from(self.config.seed, self.step, self.accelerator.process_index))
-    loss, logits = train_step(self.wrapped.train(), batches, self.optimizer, self.accelerator,
-                              self.config)
+    learner = in_training(self.wrapped, self.model, self.config)
+    loss, logits = train_step(learner, batches, self.optimizer, self.accelerator, self.config)
     if self.average: self.average.update_parameters(self.model)
     self.step += 1
+    if "steps" in self.plan: self.config = as_planned(self.given, self.plan, self.step)
     return loss, logits
 
 # %% ../nbs/41_training.ipynb #0ef044ac
@@ -209,12 +244,46 @@ def learn_basics(self:Trainer) -> None:
 
 # %% ../nbs/41_training.ipynb #25bf3e31
 @patch
+def change_plan(self:Trainer, bar:tqdm, change:Callable) -> None:
+    "Change the plan on the first process, keep it, and follow it."
+    def changed():
+        change(self.plan)
+        write_json(self.out/"plan.json", self.plan)         # before any update that follows it
+        return self.plan
+    self.plan = from_main(self.accelerator, changed)
+    self.config = as_planned(self.given, self.plan, self.step)
+    bar.total = self.config.steps
+    bar.refresh()
+
+@patch
+def look_at_clock(self:Trainer, bar:tqdm, loss:Tensor, since:tuple[float,int]) -> None:
+    "Correct the plan by the speed since a moment and an update."
+    loss.item()                                             # waits for a GPU
+    passed, count = time.perf_counter() - since[0] - self.aside, self.step - since[1]
+    self.change_plan(bar, lambda plan: correct(plan, self.given, self.step, passed/count,
+                                               len(self.val_set)))
+
+# %% ../nbs/41_training.ipynb #0d4e5fdc
+@patch
+def evaluate(self:Trainer, images:int) -> dict[str,float]: # empty on other processes
+    "COCO's figures of what was learned so far."
+    start = time.perf_counter()
+    figures = self.judge.evaluate(self.learned, self.step, images, self.stop)
+    self.aside += time.perf_counter() - start
+    return figures
+
+@patch
 def glance(self:Trainer, bar:tqdm) -> None:
-    "Evaluate on the way; if that fails, print why and continue."
-    try: figures = self.evaluate(max(1, self.config.eval_images//5))
+    "Evaluate on the way; if that fails, print why and continue. Perhaps this was the last update."
+    try: figures = self.evaluate(self.judge.few)
     except (OSError, ValueError) as e: return bar.write(f"step {self.step}: no figures: {e}")
     if self.main: bar.write(summary(self.step, figures))
+    if not self.judge.waited_enough(): return
+    self.accelerator.print(f"step {self.step}: no better AP in {self.config.patience} evaluations")
+    end = [self.step, self.step]
+    self.change_plan(bar, lambda plan: plan.update(steps=[*plan.get("steps", ()), end]))
 
+# %% ../nbs/41_training.ipynb #aa5d575f
 @patch
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."
@@ -223,16 +292,21 @@ def loop(self:Trainer) -> None:
     bar = tqdm(total=config.steps, initial=self.step, desc="training", unit="step",
                disable=not self.main)
     def due(every): return every and self.step % every == 0
-    with closing(bar):
-        for batches in self.updates() if self.step < config.steps else ():
+    with closing(bar), closing(self.updates()) as updates:
+        if self.begun and self.judge.owes(self.step): self.glance(bar)
+        since = time.perf_counter() + self.aside, self.step
+        while self.step < self.config.steps:
+            batches = next(updates)
             loss, logits = self.update(batches)
             bar.update()
-            last, stopped = self.step == config.steps, self.stop.agreed(self.accelerator)
-            if self.main and (last or due(config.log_every)):
+            if self.step == second_look(self.plan): self.look_at_clock(bar, loss, since)
+            last, stopped = self.step == self.config.steps, self.stop.agreed(self.accelerator)
+            if self.main and (last or due(self.config.log_every)):
                 bar.set_postfix(self.log(batches[-1], loss, logits))
-            if self.main and (last or due(config.save_every)): self.save()
+            if self.main and (last or due(self.config.save_every)): self.save()
             if stopped and not last: raise Stopped
-            if not last and due(config.eval_every): self.glance(bar)
+            if not last and due(self.config.eval_every): self.glance(bar)
+    if self.main and self.saved < self.step: self.save()
 
 # %% ../nbs/41_training.ipynb #4fef7c49
 @patch
@@ -280,45 +354,16 @@ def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the
     shown = dict(loss=row["loss"], ymin=slots.get("ymin", 0), cls=slots.get("class", 0))
     return {name: f"{value:.3f}" for name, value in shown.items()}
 
-# %% ../nbs/41_training.ipynb #0fd38f60
-@patch
-def evaluate(self:Trainer, images:int) -> dict[str,float]: # empty on other processes
-    "Detect objects in validation images, score them, write the figures and a few samples."
-    with self.stop.at_once(self.accelerator):
-        detections, targets = detect_sharded(self.best, self.val_set, self.accelerator, images,
-                                             workers=self.config.workers,
-                                             stopped=lambda: self.stop.number)
-        if self.stop.agreed(self.accelerator): raise Stopped
-        self.evaluated = len(targets)
-        if not self.main: return {}
-        figures = coco_figures(detections, targets, self.config.coco_backend)
-    keep_samples(self.out/"samples.json", self.step, detections, targets)
-    self.metrics.write(step=self.step, eval_images=len(targets), eval_limit=images, **figures)
-    if self.config.trackers: self.accelerator.log(figures, self.step)
-    self.metrics.speed()                                   # the next line is about training alone
-    return figures
-
 # %% ../nbs/41_training.ipynb #10bf7eec
-@patch
-def last_figures(self:Trainer) -> dict[str,float]: # empty if there are none
-    "The figures of the last evaluation, if the run had already finished."
-    for row in read_metrics(self.out/"metrics.jsonl"):
-        if "AP" not in row: continue
-        asked = row.get("eval_limit", row.get("eval_images"))        # older folders have this alone
-        if row["step"] == self.step and asked == self.config.eval_images:
-            self.evaluated = row["eval_images"]
-            return {name: row[name] for name in FIGURES}
-    return {}
-
 @patch
 def finish(self:Trainer) -> dict[str,float]: # COCO's twelve figures; empty on other processes
     "The last evaluation and the two pictures."
     self.accelerator.wait_for_everyone()
-    figures = self.last_figures() or self.evaluate(self.config.eval_images)
+    figures = self.judge.last_figures(self.step) or self.evaluate(self.config.eval_images)
     self.accelerator.wait_for_everyone()
     if self.main:
         pictures = {"curves.png": plot_metrics(self.metrics.path),
-                    "detections.png": show_detections(self.best, self.val_set)}
+                    "detections.png": show_detections(self.learned, self.val_set)}
         for name, picture in pictures.items():
             picture.savefig(self.out/name, dpi=150)
             plt.close(picture)

@@ -87,12 +87,13 @@ def _moved_rows(rows, fresh, old, new, by_name):
     return table
 
 def _fitted_rows(rows, fresh):
-    "The first rows of a table, then fresh rows if it is too short."
-    return torch.cat([rows[:len(fresh)].to(fresh), fresh[len(rows):]])
+    "The first rows of a table; where it is too short, the rows of its last object repeat."
+    slots = torch.arange(min(len(rows), len(fresh)), len(fresh)) % 5
+    return torch.cat([rows[:len(fresh)], rows[len(rows)//5*5 - 5 + slots]]).to(fresh)
 
 # %% ../nbs/24_transfer.ipynb #821d6b28
 def _changes(old, new, by_name):
-    "What changed for the classes, the coordinates and the positions."
+    "What changed for the classes, the coordinates, the positions and the canvas."
     keys, known = class_keys(new, by_name), set(class_keys(old, by_name))
     names = new.class_names or list(map(str, new.category_ids or range(new.num_classes)))
     made = [name for key, name in zip(keys, names) if key not in known]
@@ -106,6 +107,8 @@ def _changes(old, new, by_name):
         yield f"{old.quantization_bins} bins interpolated to {new.quantization_bins}"
     if old.max_seq_len != new.max_seq_len:
         yield f"positions {old.max_seq_len} -> {new.max_seq_len}"
+    if old.image_size != new.image_size:
+        yield "canvas {}x{} -> {}x{}".format(*old.image_size, *new.image_size)
 
 # %% ../nbs/24_transfer.ipynb #83c27035
 def transfer_weights(

@@ -210,11 +210,14 @@ def test_more_classes_than_fit(tmp_path, room):
 
 
 def test_more_objects_than_the_weights_know(tmp_path):
-    "The line says what to set, and that alone works: positions are kept, and new ones made."
+    "The limits follow the data, unless they are given; positions are kept, and new ones made."
     data = write_data(tmp_path/'d', objects=13)
-    *_, said = opened(data=data)
+    *_, said = opened(data=data, model=dict(max_instances=8))
     assert '6 of 6 images have more than 8 objects' in said and 'set max_instances to 13' in said
     before = Pix2Seq.from_pretrained('digits')
+    model, _, _, said = opened(data=data, weights='digits')
+    assert 'raised for these data: --model max_instances=13' in said
+    assert 'have more than' not in said and 'positions 40 -> 65' in said
     model, _, _, said = opened(data=data, weights='digits', model=dict(max_instances=32))
     assert 'have more than' not in said and 'positions 40 -> 160' in said
     assert model.position_embedding.shape == (160, 128)
@@ -334,7 +337,7 @@ def test_validation_images_without_boxes_at_the_front(tmp_path):
         build(TrainConfig(data=data, eval_images=5))
     options = SHORT | dict(eval_every=2, eval_images=10)
     trainer = Trainer(TrainConfig(data=data, out=str(tmp_path/'run'), **options))
-    assert trainer.run()['AP'] >= 0 and trainer.evaluated == 10
+    assert trainer.run()['AP'] >= 0 and trainer.judge.evaluated == 10
 
 
 def begun(tmp_path:Path) -> tuple[TrainConfig,str,dict]:
@@ -400,10 +403,10 @@ def test_an_unreadable_validation_image_does_not_end_a_run(tmp_path, capsys):
     with pytest.warns(UserWarning, match='1 of 8 images could not be read'): figures = trainer.run()
     assert '002.png' in capsys.readouterr().out and (tmp_path/'run/detections.png').is_file()
     row = read_metrics(tmp_path/'run/metrics.jsonl')[-1]
-    assert trainer.evaluated == row['eval_images'] == 7
+    assert trainer.judge.evaluated == row['eval_images'] == 7
     before, again = left(config), Trainer(config)
     assert again.run() == {name: pytest.approx(value, abs=1e-6) for name, value in figures.items()}
-    assert again.evaluated == 7 and left(config) == before
+    assert again.judge.evaluated == 7 and left(config) == before
 
 
 def test_steps_and_images_are_the_real_ones(tmp_path):
@@ -412,7 +415,7 @@ def test_steps_and_images_are_the_real_ones(tmp_path):
     options |= dict(epochs=2., eval_images=500, out=str(tmp_path/'run'))
     trainer = Trainer(TrainConfig(data=write_data(tmp_path/'d'), **options))
     trainer.run()
-    assert (trainer.config.steps, trainer.step, trainer.evaluated) == (6, 6, 6)
+    assert (trainer.config.steps, trainer.step, trainer.judge.evaluated) == (6, 6, 6)
     saved = Pix2Seq.from_pretrained(tmp_path/'run/checkpoint').config
     assert saved.class_names == ('cat', 'dog', 'owl', 'fox', 'bee')
 

@@ -23,6 +23,7 @@ EXPLAINED = {
 LONG = {
     'sampling': 'reading is one loop: its grammar, its choice, its stop and what each refuses',
     'commands': 'all commands in one place, each mostly a list of its options',
+    'training': 'a run is one class: its setup, its loop, its stops and its end',
     'rivals': 'a race is one program: its detectors, their loop, its clock, its table and picture',
 }
 
