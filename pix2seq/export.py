@@ -162,7 +162,7 @@ def _check_formats(formats):
 
 def export_model(
     model:Pix2Seq, # in evaluation mode, on the CPU
-    out:str|Path, # folder for the files; made if missing
+    out:str|Path, # folder for the files, and for `serve.py` beside ONNX; made if missing
     formats:tuple[str,...]=("torch", "onnx"), # keys of `FORMATS`
     batch:int=1, # images side by side: fixed in the files
     num_objects:int|None=None, # to compare; by default five, or fewer if the model reads fewer

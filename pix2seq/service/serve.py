@@ -32,7 +32,8 @@ def read(pixels): # [1, 3, H, W]
         if i % 5 < 4: continue
         scores = np.exp(logits - logits.max())
         scores = scores[classes]/scores.sum()
-        yield (np.array(tokens[-5:-1]) - coords[0])/(len(coords) - 1), scores.argmax(), scores.max()
+        box = (np.array(tokens[-5:-1]) - coords[0])/(len(coords) - 1)
+        yield box, scores.argmax(), scores.max()
         low = low + 1 if scores.max() < 0.01 else 0
         if low == 3: return # so many in a row: the rest is noise, too
 
