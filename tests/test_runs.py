@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 
 from pix2seq import pretraining
 from pix2seq.checkpoint import find_checkpoint, save_checkpoint, seal
+from pix2seq.command_line import run
+from pix2seq.commands import pix2seq_eval
 from pix2seq.cost import dry_run
 from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
 from pix2seq.model_config import Pix2SeqConfig
@@ -327,6 +329,21 @@ def test_processes_must_see_one_folder(tmp_path):
     run = subprocess.run(command, env=ENV, text=True, capture_output=True, cwd=tmp_path, timeout=60)
     assert '1 of 2 processes do not see the first one' in run.stderr, run.stderr
     assert run.returncode and not list(tmp_path.glob('*/run/checkpoint'))
+
+
+def test_embedded_data_have_names(tmp_path, monkeypatch, capsys):
+    "A run and an evaluation find the scenes by name; a folder of that name comes first."
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(data='scenes', out='run', lessons=.25, lesson_window=.25, **SHORT)
+    trainer = Trainer(config)
+    assert trainer.run() and trainer.config.preset == 'small'
+    assert trainer.model.config.class_names == trainer.train_set.class_names
+    assert 'scenes: 1,000,000 training scenes, 2 validation scenes, 80' in capsys.readouterr().out
+    assert run(pix2seq_eval, 'eval --data scenes --weights run --limit 2'.split()[1:]) == 0
+    assert '2 images' in capsys.readouterr().out
+    Path('scenes').mkdir()
+    assert run(pix2seq_eval, 'eval --data scenes --weights run --limit 2'.split()[1:]) == 1
+    assert 'scenes' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('update', range(1, 5))
