@@ -7,7 +7,7 @@ __all__ = ['PLENTY', 'GROWTH', 'LARGEST', 'perfect_reader', 'ceiling', 'count_ob
            'class_sides', 'wanted_canvas', 'suggest', 'look_at_files', 'facts_lines', 'as_typed', 'ceiling_line',
            'files_line', 'suggestion_lines']
 
-# %% ../nbs/23b_data_report.ipynb #5c566346
+# %% ../nbs/23b_data_report.ipynb #7ee2e3a3
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +22,7 @@ from .model_config import Pix2SeqConfig
 from .tokenizer import dequantize, quantize
 from .transforms import boxes_to_original, fit_size
 
-# %% ../nbs/23b_data_report.ipynb #03debdbb
+# %% ../nbs/23b_data_report.ipynb #02f6a0f3
 def perfect_reader(
     dataset:CocoDataset, # the true objects
     shape:Pix2SeqConfig, # the limits: `max_instances`, `image_size`, `quantization_bins`
@@ -46,7 +46,7 @@ def perfect_reader(
                           scores=torch.ones(int(keep.sum()))))
     return found
 
-# %% ../nbs/23b_data_report.ipynb #0f149f1e
+# %% ../nbs/23b_data_report.ipynb #56fe75cc
 def ceiling(
     dataset:CocoDataset, # usually the validation images
     shape:Pix2SeqConfig, # see `perfect_reader`
@@ -61,7 +61,7 @@ def ceiling(
     return dict({name: figures[name] for name in ("AP", "AP50", "AP75")}, images=len(found),
                 classes=class_figures(result, dataset.class_names))
 
-# %% ../nbs/23b_data_report.ipynb #4f966381
+# %% ../nbs/23b_data_report.ipynb #9f6345ec
 def count_objects(
     dataset:CocoDataset, # annotated images
 ) -> Tensor: # `[N]` int64
@@ -76,7 +76,7 @@ def usual_most(
     "The number of objects that hardly any image exceeds."
     return int(np.quantile(counts.numpy(), share, method="higher"))
 
-# %% ../nbs/23b_data_report.ipynb #be46d312
+# %% ../nbs/23b_data_report.ipynb #2226d4dc
 def object_sides(
     dataset:CocoDataset, # annotated images
     canvas:tuple[int,int], # `(height, width)` that they are fitted into
@@ -97,7 +97,7 @@ def class_sides(
     return sorted((part.median().item(), name)
                   for part, name in zip(parts, dataset.class_names) if len(part))
 
-# %% ../nbs/23b_data_report.ipynb #b0711d0a
+# %% ../nbs/23b_data_report.ipynb #be98e019
 PLENTY = 16    # pixels of the canvas that the typical object of a small class should have
 GROWTH = 2     # most times the side of the model's own canvas
 LARGEST = 2048 # longest side of a suggested canvas
@@ -123,7 +123,7 @@ def suggest(
     found = dict(max_instances=most) if most > shape.max_instances else {}
     return found | (dict(image_size=canvas) if canvas != shape.image_size else {})
 
-# %% ../nbs/23b_data_report.ipynb #ece8b83b
+# %% ../nbs/23b_data_report.ipynb #eff0c9f6
 def _header(path):
     "Width and height as stored, and EXIF's number for a turn, if any."
     with Image.open(path, formats=image_formats()) as image:
@@ -150,13 +150,13 @@ def look_at_files(
         looked["first"] = looked["first"] or wrong
     return looked
 
-# %% ../nbs/23b_data_report.ipynb #96e7732b
+# %% ../nbs/23b_data_report.ipynb #3ec9f38a
 def _some_classes(dataset, most=4):
     "The classes with the most boxes, and those with the fewest."
     boxes = torch.bincount(dataset.labels[~dataset.iscrowd].int(),
                            minlength=len(dataset.class_names)).tolist()
     ranked = sorted(zip(boxes, dataset.class_names), key=lambda pair: -pair[0])
-    def words(pairs): return ", ".join(f"{name} {n:,}" for n, name in pairs)
+    def words(pairs): return ", ".join(f"{name} ({n:,})" for n, name in pairs)
     if len(ranked) <= 2*most: return words(ranked)
     return f"{words(ranked[:most])}, …; the rarest: {words(ranked[:-most:-1])}"
 
@@ -180,7 +180,7 @@ def facts_lines(
            f"pixels, a tenth below {tenth:.0f}; half of the smallest class, {name}, below "
            f"{side:.0f}")
 
-# %% ../nbs/23b_data_report.ipynb #a7e7f978
+# %% ../nbs/23b_data_report.ipynb #df9c7d47
 def as_typed(
     changes:dict, # fields of `Pix2SeqConfig`
 ) -> str: # such as `max_instances=25 image_size=192`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['compared', 'since_best', 'Judge']
 
-# %% ../nbs/40c_judge.ipynb #5b9abc7f
+# %% ../nbs/40c_judge.ipynb #3d340d3c
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -22,7 +22,7 @@ from .train_config import TrainConfig
 from .watching import Metrics, keep_samples, read_metrics
 from .workers import Stopped, StopSignal
 
-# %% ../nbs/40c_judge.ipynb #61005f15
+# %% ../nbs/40c_judge.ipynb #5c52f4e8
 def compared(
     rows:list[dict], # from `read_metrics`
     images:int, # that an evaluation on the way takes at most
@@ -36,7 +36,7 @@ def since_best(
     "For how long nothing has become better."
     return len(APs) - 1 - APs.index(max(APs)) if APs else 0
 
-# %% ../nbs/40c_judge.ipynb #b6e59a17
+# %% ../nbs/40c_judge.ipynb #8d69e25b
 class Judge:
     "Evaluates a model in training, and keeps the best one."
     def __init__(self,
@@ -79,7 +79,7 @@ def evaluate(self:Judge,
     self.metrics.speed()                                   # the next line is about training alone
     return figures
 
-# %% ../nbs/40c_judge.ipynb #f3b3a498
+# %% ../nbs/40c_judge.ipynb #4218b5a8
 @patch
 def keep_best(self:Judge, model:Pix2Seq, step:int, figures:dict, found:list, truth:list,
               images:int) -> None:
@@ -95,7 +95,7 @@ def keep_best(self:Judge, model:Pix2Seq, step:int, figures:dict, found:list, tru
     try: save_best(self.out, model, kept)
     except OSError as e: tqdm.write(f"{e}; training continues")
 
-# %% ../nbs/40c_judge.ipynb #45983451
+# %% ../nbs/40c_judge.ipynb #88157036
 @patch
 def waited_enough(self:Judge) -> bool: # the same on all processes
     "Has the run waited long enough for a better AP?"

@@ -6,7 +6,7 @@
 __all__ = ['GLANCES', 'ASIDE', 'LEAST', 'WORTHWHILE', 'fit_steps', 'time_updates', 'time_reading', 'plan_time', 'plan_line',
            'as_planned', 'second_look', 'correct', 'time_canvas', 'canvases', 'affordable', 'begin_plan']
 
-# %% ../nbs/40b_plan.ipynb #11824af7
+# %% ../nbs/40b_plan.ipynb #0a5735b5
 import copy
 import time
 import warnings
@@ -28,7 +28,7 @@ from .run_setup import raised_limits
 from .train_config import TrainConfig, fields_set, seconds_in
 from .update import in_training, make_optimizer, train_step
 
-# %% ../nbs/40b_plan.ipynb #c3fdd42e
+# %% ../nbs/40b_plan.ipynb #cacbe293
 GLANCES = 10 # evaluations on the way, at most
 ASIDE = 0.1 # share of the time that they may take
 
@@ -44,7 +44,7 @@ def fit_steps(
     glances = min(GLANCES, max(1, int(ASIDE*left/glance)))
     return int(max(0., left - glances*glance)/(update*(1 + 2*lessons))), glances
 
-# %% ../nbs/40b_plan.ipynb #c101a54e
+# %% ../nbs/40b_plan.ipynb #12b733c1
 def time_updates(
     trainer, # not yet prepared; with `updates`, which turns a loader into the batches of updates
     count:int=6, # updates, of which the first two do not count
@@ -76,7 +76,7 @@ def time_reading(
         detect_dataset(trainer.model, trainer.val_set, count, workers=trainer.config.workers)
     return (time.perf_counter() - start)/count/trainer.accelerator.num_processes
 
-# %% ../nbs/40b_plan.ipynb #7ddff74c
+# %% ../nbs/40b_plan.ipynb #1a9cd0de
 LEAST = 10 # updates; a run of fewer is refused
 
 def _evaluated(config, images):
@@ -122,7 +122,7 @@ def as_planned(
     steps = entries[-1] if entries else config.steps
     return replace(config, **plan.get("options", {}), steps=steps)
 
-# %% ../nbs/40b_plan.ipynb #3e24d48f
+# %% ../nbs/40b_plan.ipynb #902da627
 def second_look(
     plan:dict, # from `plan_time`
 ) -> int|None: # the update after which the plan is corrected; None if that is done, or never due
@@ -144,7 +144,7 @@ def correct(
     steps, _ = fit_steps(left, update, few, every)
     plan["steps"].append([step, min(max(step + 1, steps), 2*first)])
 
-# %% ../nbs/40b_plan.ipynb #ba95e840
+# %% ../nbs/40b_plan.ipynb #f5f1cf62
 WORTHWHILE = 1000 # updates that the time must allow before a larger canvas is taken
 
 def time_canvas(
@@ -175,7 +175,7 @@ def canvases(
     return [tuple(round(b + (a - b)*k/count) for a, b in zip(own, wanted))
             for k in range(count + 1)]
 
-# %% ../nbs/40b_plan.ipynb #18892c8a
+# %% ../nbs/40b_plan.ipynb #af3a0744
 def _in_time(choices, on, config, accelerator):
     "The canvases on which a worthwhile number of updates fits the time; always the smallest."
     most = seconds_in(config.time)/WORTHWHILE
@@ -205,7 +205,7 @@ def affordable(
     rest = {name: value for name, value in changes.items() if name != "image_size"}
     return rest if choices[0] == own else rest | dict(image_size=choices[0])
 
-# %% ../nbs/40b_plan.ipynb #4ac39dd4
+# %% ../nbs/40b_plan.ipynb #af45eed4
 def begin_plan(
     config:TrainConfig, # the run
     facts:dict, # of its data, see `data_facts`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ADVICE', 'embedded', 'html_table', 'first_words', 'class_table', 'html_page', 'parts_of', 'report_run']
 
-# %% ../nbs/45b_run_report.ipynb #3b981c55
+# %% ../nbs/45b_run_report.ipynb #6479ab95
 import base64
 import io
 from collections import Counter
@@ -28,7 +28,7 @@ from .train_config import fields_set
 from .training import Trainer
 from .watching import plot_metrics
 
-# %% ../nbs/45b_run_report.ipynb #2eea5eeb
+# %% ../nbs/45b_run_report.ipynb #f2f369a3
 def embedded(
     figure, # of matplotlib; it is closed
     about:str, # what it shows, for those who cannot see it
@@ -53,7 +53,7 @@ def html_table(
     return (f"<table><tr>{''.join(f'<th>{escape(word)}</th>' for word in head)}</tr>\n"
             + "\n".join(lines) + "</table>")
 
-# %% ../nbs/45b_run_report.ipynb #5d0d97a9
+# %% ../nbs/45b_run_report.ipynb #689e61ce
 ADVICE = {
     "missed": "Objects are not found: more updates, a larger canvas, or more images help.",
     "location": "Boxes do not fit: a larger canvas and more updates help, then more bins.",
@@ -95,7 +95,7 @@ def class_table(
               trained.get(row["name"], -1)] for row in rows]
     return html_table(head, cells)
 
-# %% ../nbs/45b_run_report.ipynb #6fc7caf4
+# %% ../nbs/45b_run_report.ipynb #3479afaf
 _STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
   padding: 0 1em; color: #222; background: #fff }
 h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc }
@@ -115,7 +115,7 @@ def html_page(
             f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n"
             "</body></html>\n")
 
-# %% ../nbs/45b_run_report.ipynb #89d6892d
+# %% ../nbs/45b_run_report.ipynb #649bbc71
 def _paragraphs(sentences):
     "Sentences, each in a line of its own."
     return "".join(f"<p>{escape(sentence)}</p>\n" for sentence in sentences)
@@ -150,7 +150,7 @@ def parts_of(
                                                "confusion matrix"),
         "The worst images": _gallery(errors, truth, dataset, report, count)}
 
-# %% ../nbs/45b_run_report.ipynb #b590e3e4
+# %% ../nbs/45b_run_report.ipynb #140fa85d
 def _judged(trainer):
     "The best model's step, and what it finds in the validation images."
     best, device = find_best(trainer.out), trainer.accelerator.device

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['open_embedded', 'open_datasets', 'check_datasets', 'with_objects', 'describe_data', 'starting_point', 'raised_limits',
-           'build']
+           'build', 'look']
 
 # %% ../nbs/34_run_setup.ipynb #747476af
 from collections.abc import Callable, Iterator
@@ -13,7 +13,16 @@ import torch
 from torch.utils.data import Dataset
 
 from .data import CocoDataset, check_trainable, limits, opened, split_off
-from .data_report import as_typed, ceiling, ceiling_line, facts_lines, suggest
+from pix2seq.data_report import (
+    as_typed,
+    ceiling,
+    ceiling_line,
+    facts_lines,
+    files_line,
+    look_at_files,
+    suggest,
+    suggestion_lines,
+)
 from .digits import DigitScenes
 from .layouts import find_coco
 from .model import Pix2Seq
@@ -154,7 +163,7 @@ def _settle_classes(config, saved, shape):
         return shape.with_classes(names, ids or tuple(range(1, 1 + len(names)))), train, val, other
     return (*_known_classes(config, shape), None) if ids else (shape, train, val, None)
 
-# %% ../nbs/34_run_setup.ipynb #f72ed9a7
+# %% ../nbs/34_run_setup.ipynb #8b83fa8a
 def raised_limits(
     config:TrainConfig, # the run
     shape:Pix2SeqConfig, # of its preset, or of its weights
@@ -189,3 +198,33 @@ def build(
     if saved: say(transfer_weights(model, saved.state_dict(), saved.config, config.weights))
     if config.imagenet: model.encoder.backbone.load_imagenet()
     return model, train, val
+
+# %% ../nbs/34_run_setup.ipynb #d965d9f8
+def _splits(config, train):
+    "The splits of a folder by name; a sentence in place of missing validation images."
+    yield "training", train
+    for split, name in (("val", "validation"), ("test", "test")):
+        try: found = find_coco(config.data, split)
+        except (OSError, ValueError) as e:
+            if split == "val": yield name, str(e)
+        else: yield name, CocoDataset(*found, train.category_ids, train.class_names, config.by_name)
+
+def look(
+    config:TrainConfig, # the run that might follow; only its data and its model count
+    limit:int|None=500, # images for the ceiling
+    files:int=200, # image files of each split to look at
+) -> Iterator[str]: # lines
+    "What a data set holds, what a model's limits cost on it, and which limits fit."
+    shape = _start(config)[1]
+    train = val = CocoDataset.from_folder(config.data, "train", by_name=config.by_name)
+    for name, split in _splits(config, train):
+        if isinstance(split, str):
+            yield f"{name}: {split}"
+            continue
+        if name == "validation": val = split
+        yield f"{name}: {opened(split)}"
+        if name == "training": yield from (f"{name}: {line}" for line in facts_lines(split, shape))
+        yield f"{name}: {files_line(look_at_files(split, files))}"
+    if beyond := limits(train, shape.max_instances, shape.image_size): yield f"training: {beyond}"
+    if found := ceiling(val, shape, limit): yield ceiling_line(found, shape)
+    yield from suggestion_lines(train, val, shape, limit)

@@ -93,7 +93,7 @@ def check(self:Trainer) -> None:
                  self.accelerator.device)
     check_shared_memory(self.model.config, self.config, size)
 
-# %% ../nbs/41_training.ipynb #bda91cd3
+# %% ../nbs/41_training.ipynb #e6fd30e9
 @patch
 def fit(self:Trainer, config:TrainConfig, shape:Pix2SeqConfig, train, val) -> dict: # see `build`
     "The limits of the model, as the run decided when it began, or as suits its data and its time."
@@ -263,7 +263,7 @@ def look_at_clock(self:Trainer, bar:tqdm, loss:Tensor, since:tuple[float,int]) -
     self.change_plan(bar, lambda plan: correct(plan, self.given, self.step, passed/count,
                                                len(self.val_set)))
 
-# %% ../nbs/41_training.ipynb #0d4e5fdc
+# %% ../nbs/41_training.ipynb #ef624e17
 @patch
 def evaluate(self:Trainer, images:int) -> dict[str,float]: # empty on other processes
     "COCO's figures of what was learned so far."
@@ -283,7 +283,7 @@ def glance(self:Trainer, bar:tqdm) -> None:
     end = [self.step, self.step]
     self.change_plan(bar, lambda plan: plan.update(steps=[*plan.get("steps", ()), end]))
 
-# %% ../nbs/41_training.ipynb #aa5d575f
+# %% ../nbs/41_training.ipynb #98151365
 @patch
 def loop(self:Trainer) -> None:
     "The remaining updates; log, save and evaluate when due."

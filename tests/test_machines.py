@@ -417,6 +417,6 @@ def test_only_the_first_process_claims_the_folder(monkeypatch):
         slice(None), told))
     other = SimpleNamespace(is_main_process=False, num_processes=8)
     told[:] = 'the first one found this', None
-    assert run_folder._from_main(other, lambda: pytest.fail('it wrote')) == told[0]
+    assert run_folder.from_main(other, lambda: pytest.fail('it wrote')) == told[0]
     told[:] = None, OSError('another process is training')
-    with pytest.raises(OSError, match='another'): run_folder._from_main(other, lambda: None)
+    with pytest.raises(OSError, match='another'): run_folder.from_main(other, lambda: None)

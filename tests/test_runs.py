@@ -26,6 +26,7 @@ from pix2seq.cost import dry_run
 from pix2seq.machine import check_shared_memory, make_accelerator, update_memory
 from pix2seq.model_config import Pix2SeqConfig
 from pix2seq.run_folder import claim_folder
+from pix2seq.saved_weights import bundled_weights
 from pix2seq.train_config import TrainConfig, check_config, flag
 from pix2seq.training import Trainer, train
 from pix2seq.watching import Metrics, read_metrics
@@ -203,6 +204,7 @@ def test_a_seal_needs_three_files(tmp_path):
 HOLD = '''import sys
 from pix2seq.train_config import TrainConfig
 from pix2seq.run_folder import claim_folder
+from pix2seq.saved_weights import bundled_weights
 lock = claim_folder(TrainConfig(out=sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -468,3 +470,79 @@ def test_a_rate_that_is_too_high(tmp_path, lr):
     try: train(TrainConfig(out=str(tmp_path/'one'), **options | dict(steps=1)))
     except FloatingPointError: pass
     with pytest.raises(FloatingPointError): train(TrainConfig(out=str(tmp_path/'run'), **options))
+
+
+# ---- runs that decide something by themselves
+
+def planned(monkeypatch, tmp_path:Path, name:str, **options) -> TrainConfig:
+    "A run for a time, on a machine whose speed is invented: 12 updates fit, then 24."
+    from pix2seq import plan
+    monkeypatch.setattr(plan, 'time_updates', lambda trainer: 52.5)
+    monkeypatch.setattr(plan, 'time_reading', lambda trainer: .1)
+    options = SHORT | dict(steps=3000, time='11m', eval_every=4, lessons=0.) | options
+    return TrainConfig(out=str(tmp_path/name), **options)
+
+
+@pytest.mark.parametrize('stop', (2, 5, 6, 9))
+def test_a_run_for_a_time_keeps_its_plan(tmp_path, monkeypatch, stop):
+    "Stopped before, at and after the second look: the same updates, the same weights."
+    whole, cut = (planned(monkeypatch, tmp_path, name) for name in ('whole', 'cut'))
+    train(whole)
+    update = Trainer.update
+    def asked(self, batches):
+        if self.step == stop: signal.raise_signal(signal.SIGTERM)
+        return update(self, batches)
+    monkeypatch.setattr(Trainer, 'update', asked)
+    with pytest.raises(SystemExit, match='143'): train(cut)
+    monkeypatch.setattr(Trainer, 'update', update)
+    trainer = Trainer(cut)
+    trainer.run()
+    plans = [json.loads((tmp_path/name/'plan.json').read_text()) for name in ('whole', 'cut')]
+    assert plans[0]['steps'] == plans[1]['steps'] == [[0, 12], [5, 24]] and trainer.step == 24
+    assert same(weights(whole.out), weights(cut.out))
+    AP = [[(row['step'], row['AP']) for row in read_metrics(tmp_path/name/'metrics.jsonl')
+           if 'AP' in row] for name in ('whole', 'cut')]
+    assert AP[0] == AP[1] and [step for step, _ in AP[0]] == [4, 8, 12, 16, 20, 24]
+
+
+def test_a_damaged_plan_is_read_from_the_checkpoint(tmp_path, monkeypatch):
+    config = planned(monkeypatch, tmp_path, 'run')
+    train(config)
+    (tmp_path/'run/plan.json').write_text('')
+    with pytest.warns(UserWarning, match='plan.json is damaged'): trainer = Trainer(config)
+    assert trainer.step == trainer.config.steps == 24
+
+
+def test_too_little_time_leaves_nothing(tmp_path, monkeypatch):
+    config = planned(monkeypatch, tmp_path, 'run', time='60s')
+    with pytest.raises(ValueError, match='--time 60s is too short: an update takes 52.50 s'):
+        Trainer(config)
+    assert not (tmp_path/'run').exists()
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for(tmp_path):
+    "Patience counts it: the run ends where it would have ended."
+    options = SHORT | dict(steps=30, eval_every=2, patience=2)
+    whole, cut = (TrainConfig(out=str(tmp_path/name), **options) for name in ('whole', 'cut'))
+    train(whole)
+    trainer = Trainer(cut)
+    def killed(bar): raise KeyError
+    trainer.glance = killed                      # after the checkpoint of update 2
+    with pytest.raises(KeyError): trainer.run()
+    again = Trainer(cut)
+    again.run()
+    ends = [json.loads((tmp_path/name/'plan.json').read_text())['steps'] for name in ('whole', 'cut')]
+    assert ends[0] == ends[1] and again.step == ends[0][0][0] < 30
+    assert same(weights(whole.out), weights(cut.out))
+    with pytest.raises(ValueError, match='eval_every was 2 and now is 3'):
+        Trainer(replace(cut, eval_every=3))
+
+
+def test_a_frozen_backbone_stays_as_it_was(tmp_path):
+    "Its weights and the statistics of its norms; the rest learns."
+    config = TrainConfig(out=str(tmp_path/'run'), weights='digits', freeze_backbone=True,
+                         **SHORT | dict(model=None, steps=2, lr=.1))
+    train(config)
+    before, after = load_file(bundled_weights()['digits']/'model.safetensors'), weights(config.out)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed and not any(name.startswith('encoder.backbone') for name in changed)
