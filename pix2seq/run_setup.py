@@ -215,7 +215,7 @@ def look(
     files:int=200, # image files of each split to look at
 ) -> Iterator[str]: # lines
     "What a data set holds, what a model's limits cost on it, and which limits fit."
-    shape = _start(config)[1]
+    shape = starting_point(config)[1]
     train = val = CocoDataset.from_folder(config.data, "train", by_name=config.by_name)
     for name, split in _splits(config, train):
         if isinstance(split, str):
