@@ -126,6 +126,7 @@ def starting_point(
     config:TrainConfig, # the run
 ) -> tuple[Pix2Seq|None,Pix2SeqConfig]:
     "The saved model that a run starts from, if any, and the shape of the new one."
+    config = with_start(config)
     changes = config.model or {}
     if config.weights:
         saved = load_model(config.weights)
