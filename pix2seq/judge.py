@@ -56,6 +56,7 @@ class Judge:
         path = self.out/"metrics.jsonl"
         return read_metrics(path) if path.is_file() else []
 
+# %% ../nbs/40c_judge.ipynb #effd2566
 @patch
 def evaluate(self:Judge,
     model:Pix2Seq, # what was learned
@@ -84,7 +85,8 @@ def evaluate(self:Judge,
 def keep_best(self:Judge, model:Pix2Seq, step:int, figures:dict, found:list, truth:list,
               images:int) -> None:
     "Save the model if no evaluation was better."
-    before = [row for row in self.rows() if row["step"] < step and row.get("eval_limit") == self.few]
+    before = [row for row in self.rows()
+              if row["step"] < step and row.get("eval_limit") == self.few]
     AP, last = figures["AP"], images > self.few
     if last and before and before[-1]["eval_images"] < len(truth):
         part = slice(before[-1]["eval_images"])            # the same images as on the way

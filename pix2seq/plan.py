@@ -103,6 +103,7 @@ def plan_time(
                 if name not in fields_set(config)}
     return dict(steps=[[0, steps]], options=options, measured=measured)
 
+# %% ../nbs/40b_plan.ipynb #6459b6a7
 def plan_line(
     plan:dict, # from `plan_time`
     config:TrainConfig, # the run

@@ -217,6 +217,7 @@ def from_main(
     if answer[1]: raise answer[1]
     return answer[0]
 
+# %% ../nbs/38_run_folder.ipynb #c715e85a
 def _sees(out, owner, patience=10.):
     "Does this process find the mark in the folder? A network disk may take a few seconds."
     until = time.monotonic() + patience

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ADVICE', 'embedded', 'html_table', 'first_words', 'class_table', 'html_page', 'parts_of', 'report_run']
 
-# %% ../nbs/45b_run_report.ipynb #6479ab95
+# %% ../nbs/45b_run_report.ipynb #a107757b
 import base64
 import io
 from collections import Counter
@@ -28,7 +28,7 @@ from .train_config import fields_set
 from .training import Trainer
 from .watching import plot_metrics
 
-# %% ../nbs/45b_run_report.ipynb #f2f369a3
+# %% ../nbs/45b_run_report.ipynb #40095bac
 def embedded(
     figure, # of matplotlib; it is closed
     about:str, # what it shows, for those who cannot see it
@@ -53,7 +53,7 @@ def html_table(
     return (f"<table><tr>{''.join(f'<th>{escape(word)}</th>' for word in head)}</tr>\n"
             + "\n".join(lines) + "</table>")
 
-# %% ../nbs/45b_run_report.ipynb #689e61ce
+# %% ../nbs/45b_run_report.ipynb #9b047191
 ADVICE = {
     "missed": "Objects are not found: more updates, a larger canvas, or more images help.",
     "location": "Boxes do not fit: a larger canvas and more updates help, then more bins.",
@@ -71,7 +71,8 @@ def first_words(
     lost = {kind: report["lost"][kind] for kind in ADVICE}
     worst, AP50 = max(lost, key=lost.get), 100*report["iou"]
     words = []
-    if most: words.append(f"AP is {report['AP']:.3f}; the limits of the model allow {most['AP']:.3f}.")
+    if most:
+        words.append(f"AP is {report['AP']:.3f}; the limits of the model allow {most['AP']:.3f}.")
     if lost[worst] > 0.005:
         words.append(f"{ADVICE[worst]} These errors, of the kind “{worst}”, cost {lost[worst]:.3f} "
                      f"of AP{AP50:.0f}.")
@@ -82,6 +83,7 @@ def first_words(
                      f"{row['boxes']:,} boxes.")
     return words
 
+# %% ../nbs/45b_run_report.ipynb #3062856a
 def class_table(
     report:dict, # from `report_of`
     most:dict|None, # from `ceiling`, if the annotations are known
@@ -95,7 +97,7 @@ def class_table(
               trained.get(row["name"], -1)] for row in rows]
     return html_table(head, cells)
 
-# %% ../nbs/45b_run_report.ipynb #3479afaf
+# %% ../nbs/45b_run_report.ipynb #fcd7da49
 _STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
   padding: 0 1em; color: #222; background: #fff }
 h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc }
@@ -115,7 +117,7 @@ def html_page(
             f"<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n"
             "</body></html>\n")
 
-# %% ../nbs/45b_run_report.ipynb #649bbc71
+# %% ../nbs/45b_run_report.ipynb #1c387243
 def _paragraphs(sentences):
     "Sentences, each in a line of its own."
     return "".join(f"<p>{escape(sentence)}</p>\n" for sentence in sentences)
@@ -139,8 +141,8 @@ def parts_of(
     "The parts of a page that are about the model."
     report = report_of(errors, dataset.class_names)
     point, names = report["operating_point"], report["class_names"]
-    right = (f"From a score of {point['threshold']:.2f} on, {point['precision']:.0%} of what it finds "
-             f"is right, and it finds {point['recall']:.0%} of the objects.")
+    right = (f"From a score of {point['threshold']:.2f} on, {point['precision']:.0%} of what it "
+             f"finds is right, and it finds {point['recall']:.0%} of the objects.")
     return {
         "What to look at first": _paragraphs([*first_words(report, most), right]),
         "How it learned": embedded(plot_metrics(curves), "curves of the losses and of AP"),
@@ -150,7 +152,7 @@ def parts_of(
                                                "confusion matrix"),
         "The worst images": _gallery(errors, truth, dataset, report, count)}
 
-# %% ../nbs/45b_run_report.ipynb #140fa85d
+# %% ../nbs/45b_run_report.ipynb #11cbfd53
 def _judged(trainer):
     "The best model's step, and what it finds in the validation images."
     best, device = find_best(trainer.out), trainer.accelerator.device
@@ -180,7 +182,10 @@ def report_run(
     trained = {name: boxes[label] for label, name in enumerate(train.class_names)} if boxes else {}
     errors = find_errors(found, truth)
     parts = parts_of(errors, truth, val, trainer.out/"metrics.jsonl", most, trained)
-    parts["The run"] = _paragraphs([ceiling_line(most, shape)] if most else []) + _settings(trainer)
+    about = [f"The page is about best/, the model after {step:,} updates; checkpoint/ is the one "
+             f"after {trainer.step:,}."]
+    if most: about.append(f"On these data {ceiling_line(most, shape)}.")
+    parts["The run"] = _paragraphs(about) + _settings(trainer)
     title = f"{trainer.out.name}: AP {figures_of(errors.result)['AP']:.3f} after {step:,} updates"
     with written_aside(place) as aside: aside.write_text(html_page(title, parts), encoding="utf-8")
     return place

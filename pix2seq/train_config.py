@@ -83,7 +83,7 @@ class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     device:str|None=None             # "cpu", "cuda" or "mps"; default: the fastest one here
     mixed_precision:Literal["no","bf16","fp16"]="no"  # compute in 16 bits where possible
     compile:bool=False               # compile the model: slow to start, then faster
-    freeze_backbone:bool=False       # leave the ResNet, or the ViT's patches, as the weights have it
+    freeze_backbone:bool=False       # leave the ResNet, or the ViT's patches, as they are
     sync_batchnorm:bool=True         # several GPUs share the statistics of batch norm
     seed:int=0                       # seed of all random numbers
     log_every:int=20                 # updates between lines of metrics

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+# %% ../nbs/41_training.ipynb #949a0117
 from .batches import seed_from
 from .checkpoint import load_checkpoint, save_checkpoint
 from .files import write_json
@@ -44,14 +45,7 @@ from .run_setup import build
 from .saved_weights import load_weights
 from .train_config import TrainConfig, check_config, count_steps, learning_rate, with_start
 from .transforms import pad_image
-from pix2seq.update import (
-    freeze,
-    in_training,
-    make_loader,
-    make_optimizer,
-    set_rates,
-    train_step,
-)
+from .update import freeze, in_training, make_loader, make_optimizer, set_rates, train_step
 from .watching import Metrics, plot_metrics, show_detections
 from .workers import Stopped, StopSignal, started
 

@@ -164,6 +164,15 @@ def test_main_job_and_what_it_recommends(run, work):
     call(work, *line.replace("IMAGE", "scene.png").split())
     assert isinstance(json.loads((work/"found/detections.json").read_text()), list)
     assert (folder/"checkpoint/model.safetensors").is_file()
+    page = (folder/"report.html").read_text(encoding="utf-8")
+    assert "The worst images" in page and "http" not in page
+    assert json.loads((folder/"best/figures.json").read_text())["step"] == 4
+
+
+def test_data(work):
+    said = call(work, "pix2seq_data", "digits", "--model", "max_instances=2")
+    assert "digits/train, " in said and "suggested, and used unless you say otherwise" in said
+    assert "a reader without a mistake would reach AP" in said and "\nNext: pix2seq_train" in said
 
 
 def test_train_on_a_folder(work):
@@ -265,6 +274,8 @@ def test_coco(work):
     ("pix2seq_train --model decoder_layer=2", "near it: decoder_layers"),
     ("pix2seq_predict nothing.png", "nothing.png does not exist"),
     ("pix2seq_eval --weights dgits", "digits"),
+    ("pix2seq_data dgits", "dgits is not a folder"),
+    ("pix2seq_train --time soon", "such as 90s, 20m or 1.5h, not 'soon'"),
     ("pix2seq_eval --dtype int4", "invalid choice"),
 ])
 def test_refused_in_a_sentence(words, sentence, work):

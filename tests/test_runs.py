@@ -531,7 +531,8 @@ def test_an_evaluation_that_a_stop_prevented_is_made_up_for(tmp_path):
     with pytest.raises(KeyError): trainer.run()
     again = Trainer(cut)
     again.run()
-    ends = [json.loads((tmp_path/name/'plan.json').read_text())['steps'] for name in ('whole', 'cut')]
+    plans = [json.loads((tmp_path/name/'plan.json').read_text()) for name in ('whole', 'cut')]
+    ends = [plan['steps'] for plan in plans]
     assert ends[0] == ends[1] and again.step == ends[0][0][0] < 30
     assert same(weights(whole.out), weights(cut.out))
     with pytest.raises(ValueError, match='eval_every was 2 and now is 3'):
