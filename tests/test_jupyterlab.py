@@ -147,7 +147,7 @@ def move(page, slider):
     pytest.fail(f'the slider stays at {before}')
 
 
-@pytest.mark.parametrize('name', ['03_tokenizer', '04_sequence', '14_sampling'])
+@pytest.mark.parametrize('name', ['05_tokenizer', '06_sequence', '16_sampling'])
 def test_sliders(lab, browser, name):
     page = browser.new_page(viewport={'width': 1400, 'height': 1000})
     page.set_default_timeout(120_000)
