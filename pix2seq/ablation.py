@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,7 +35,7 @@ from .model_config import near
 from .pretrained import find_model
 from .run_folder import FREE, data_facts
 from .run_setup import build, open_datasets, starting_point
-from .train_config import DataConfig, TrainConfig, check_config, flag
+from .train_config import DataConfig, TrainConfig, check_config, flag, kept_record
 from .training import Trainer
 
 # %% ../nbs/55_ablation.ipynb #1b19fdd1
@@ -104,7 +104,7 @@ def _fingerprint(weights):
 
 def _record(config):
     "The fields of a run that determine its result."
-    record = json.loads(json.dumps(asdict(config)))                     # tuples are lists in a file
+    record = kept_record(config)
     return {k: v for k, v in record.items() if k not in FREE or k == "eval_images"}
 
 # %% ../nbs/55_ablation.ipynb #7eb983d4

@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +49,7 @@ from .run_folder import FREE, PATHS, data_facts, lock_folder, move_aside
 from .run_setup import build
 from .sampling import detect
 from .saved_weights import load_weights, read_weights
-from .train_config import TrainConfig, with_start
+from .train_config import TrainConfig, kept_record, with_start
 from .training import Trainer
 from .update import make_loader, make_optimizer, set_rates
 from .watching import Metrics, read_metrics
@@ -358,7 +358,7 @@ def ap_by_time(
 # %% ../nbs/53_rivals.ipynb #a3fdaeb6
 def _record(name, config, minutes, facts, backbone):
     "All that a run's result depends on, except the version of the package."
-    options = json.loads(json.dumps(asdict(replace(config, **DETECTORS[name]))))
+    options = kept_record(replace(config, **DETECTORS[name]))
     free = {*FREE, *PATHS, "steps"} - {"eval_images"}
     options = {option: value for option, value in options.items() if option not in free}
     weights = sha256_of(Path(backbone)) if backbone else None
@@ -458,7 +458,7 @@ def _check_comparison(config, detectors, minutes):
     for name in detectors:
         if name not in DETECTORS: raise ValueError(f"no detector {name!r}; {near(name, DETECTORS)}")
     if not minutes > 0: raise ValueError(f"minutes must be above 0, not {minutes}")
-    for option in ("weights", "imagenet", "epochs"):
+    for option in ("weights", "imagenet", "epochs", "time", "patience"):
         if getattr(config, option):
             raise ValueError(f"a comparison takes no {option}: the time decides how long all "
                              "train, and backbone says from which weights")

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['INSTEAD', 'DataConfig', 'SequenceConfig', 'OptimConfig', 'TrainConfig', 'flag', 'check_given', 'embedded',
-           'with_start', 'fields_set', 'without_rivals', 'seconds_in', 'check_config', 'count_steps', 'learning_rate']
+           'with_start', 'fields_set', 'without_rivals', 'kept_record', 'seconds_in', 'check_config', 'count_steps',
+           'learning_rate']
 
 # %% ../nbs/36_train_config.ipynb #ac433620
+import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -154,6 +156,17 @@ def without_rivals(
     if given.get("train_json"): rivals.add("data")
     if given.get("data") and not embedded(given["data"]): rivals |= _OF_SCENES
     return {name: value for name, value in options.items() if name not in rivals}
+
+# %% ../nbs/36_train_config.ipynb #04f88d7b
+_LATER = ("time", "patience", "freeze_backbone", "lesson_window")
+
+def kept_record(
+    config:TrainConfig, # a run
+) -> dict: # as a JSON file holds it: tuples are lists
+    "All that was asked for; later options only where they are set."
+    given = fields_set(config)
+    return {name: value for name, value in json.loads(json.dumps(asdict(config))).items()
+            if name in given or name not in _LATER}
 
 # %% ../nbs/36_train_config.ipynb #5512244c
 _AT_LEAST_1 = ("steps", "batch_size", "accumulate", "sequences", "train_scenes", "log_every",
