@@ -32,7 +32,7 @@ def photo(
     with files("pix2seq").joinpath(f"photos/{name}.jpg").open("rb") as file:
         return Image.open(file).convert("RGB")
 
-# %% ../nbs/02c_scenes.ipynb #837f2e99
+# %% ../nbs/02c_scenes.ipynb #d7884094
 def _picked(rng, values):
     "One of some values."
     return values[int(rng.integers(len(values)))]
@@ -60,7 +60,7 @@ def _rough(rng, size):
         image = ImageChops.overlay(image, _enlarged(noise, size))
     return image
 
-# %% ../nbs/02c_scenes.ipynb #e2c6abf0
+# %% ../nbs/02c_scenes.ipynb #0285096a
 def _streaked(rng, size):
     "Long streaks along one side, as wood."
     many, long = int(rng.integers(20, 90)), int(rng.integers(2, 7))
