@@ -57,7 +57,7 @@ _finetuned = {"resnet50": (39.1, 41.7, 42.6), "resnet50-c4": (44.7, 46.9, 47.3),
               "vit-b": (44.2, 46.5, 47.1), "vit-l": (47.6, 49.0, 50.0)}
 
 # %% ../nbs/47_recipes.ipynb #fc36d1c1
-_SMALL = dict(data="scenes", preset="small", lessons=.2, lesson_window=.25, steps=6000, lr=1e-3,
+_SMALL = dict(data="scenes", preset="small", lessons=.2, lesson_window=.25, steps=6000, lr=1.5e-3,
               warmup_steps=100, workers=0, save_every=200, eval_every=1000)
 RECIPES = {
     "digits": Recipe(dict(lessons=0.15, lr=1.5e-3, warmup_steps=100, workers=0),

@@ -51,7 +51,7 @@ def open_embedded(
     "Data that come with the package."
     return dict(digits=DigitScenes, scenes=Scenes)[name](split, length, size, **options)
 
-# %% ../nbs/37_run_setup.ipynb #867df18b
+# %% ../nbs/37_run_setup.ipynb #2bdc80e2
 def open_datasets(
     config:TrainConfig, # names the data
     canvas:tuple[int,int]=(96, 96), # of the model; embedded scenes fill a square

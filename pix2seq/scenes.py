@@ -32,7 +32,7 @@ def photo(
     with files("pix2seq").joinpath(f"photos/{name}.jpg").open("rb") as file:
         return Image.open(file).convert("RGB")
 
-# %% ../nbs/04_scenes.ipynb #d7884094
+# %% ../nbs/04_scenes.ipynb #e7a239a2
 def _picked(rng, values):
     "One of some values."
     return values[int(rng.integers(len(values)))]
@@ -60,7 +60,7 @@ def _rough(rng, size):
         image = ImageChops.overlay(image, _enlarged(noise, size))
     return image
 
-# %% ../nbs/04_scenes.ipynb #0285096a
+# %% ../nbs/04_scenes.ipynb #7afe37ca
 def _streaked(rng, size):
     "Long streaks along one side, as wood."
     many, long = int(rng.integers(20, 90)), int(rng.integers(2, 7))
@@ -218,7 +218,7 @@ def _cast(theme, rng, most):
     return names, sides, colors
 
 # %% ../nbs/04_scenes.ipynb #659f0920
-_CONTRAST = 90 # least difference to the background, summed over the three channels
+_CONTRAST = 130 # least difference to the background, summed over the three channels
 
 def _corner(thing, board, theme, rng, beside):
     "A place to try: beside the last thing, or anywhere, perhaps partly outside."

@@ -85,7 +85,7 @@ def _glyph(text, side, rng, split):
     ink = ink.crop(ink.point(_OPAQUE).getbbox())
     return _resized(ink, side, rng.uniform(.8, 1.25))
 
-# %% ../nbs/03_things.ipynb #22abece0
+# %% ../nbs/03_things.ipynb #2b444d2c
 def _rays(radii, angles):
     "Points at some distances and angles from the origin."
     return np.stack([radii*np.cos(angles), radii*np.sin(angles)], 1)
@@ -107,7 +107,7 @@ _OUTLINES = dict(ellipse=_regular(40), ring=_regular(40), rectangle=_SQUARE, fra
                  drop=_DROP) | {"half disc": _rays(1, _ARC)}
 _THINNEST = dict(rectangle=.4, frame=.4, ellipse=.6, ring=.6) # how far it may be squashed
 
-# %% ../nbs/03_things.ipynb #e1254efe
+# %% ../nbs/03_things.ipynb #357ae75f
 def _turned(points, rng, thinnest):
     "The points after a random squash and turn."
     angle = rng.uniform(0, 2*np.pi)
@@ -143,16 +143,16 @@ def _pattern(size, rng):
     stripes = (x + y*int(rng.integers(-1, 2)))//period % 2
     return np.broadcast_to(checks if style < .6 else stripes, (h, w)).astype(float)
 
-def _paint(size, rng, color):
+def _paint(size, rng, color, plain=.5):
     "Plain or patterned paint of about this colour."
-    if rng.random() < .5: return Image.new("RGB", size, tuple(map(int, color)))
+    if rng.random() < plain: return Image.new("RGB", size, tuple(map(int, color)))
     other = (color + rng.integers(-90, 91, 3)).clip(0, 255)
     mix = color + _pattern(size, rng)[..., None]*(other - color)
     return Image.fromarray(mix.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
 
-def _inked(ink, rng, color):
+def _inked(ink, rng, color, plain=.5):
     "A thing of this ink, painted."
-    image = _paint(ink.size, rng, color)
+    image = _paint(ink.size, rng, color, plain)
     image.putalpha(ink)
     return image
 
@@ -170,7 +170,7 @@ def _shape(name, side, rng, color):
         image.putalpha(alpha)
     return image
 
-# %% ../nbs/03_things.ipynb #aa17ee94
+# %% ../nbs/03_things.ipynb #f8640e19
 def _wobbly(rng):
     "A circle whose radius changes in a few random waves."
     angles = 2*np.pi*np.arange(36)/36
@@ -269,4 +269,4 @@ def draw_thing(
     if name.startswith("card "): return _card(name[5:], side, rng, split)
     if name in KINDS["cell"]: return _cell(name, side, rng, color)
     if name in KINDS["shape"]: return _shape(name, side, rng, color)
-    return _inked(_glyph(SIGNS.get(name, name[-1]), side, rng, split), rng, color)
+    return _inked(_glyph(SIGNS.get(name, name[-1]), side, rng, split), rng, color, plain=.8)
