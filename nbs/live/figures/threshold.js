@@ -10,7 +10,7 @@ export async function draw(root, {detections}) {
   let overlap = 0.5
   const least = slider({label: "score from", min: 0, max: 1, step: 0.01, value: 0.5,
                         format: v => v.toFixed(2), oninput: show})
-  const overlaps = choice("IoU from", [0.5, 0.75, 0.9], value => { overlap = value; show() })
+  const overlaps = choice("IoU from", [0.5, 0.75, 0.95], value => { overlap = value; show() })
   const say = layOut(root, {board, plot, controls: [least.element, overlaps]})
 
   function show() {
