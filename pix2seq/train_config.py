@@ -128,8 +128,8 @@ def embedded(
     data:str|None, # as in `TrainConfig.data`; None: the digits
 ) -> str|None: # `"digits"` or `"scenes"`; None for data on disk
     "Which data of the package are meant."
-    name = data or "digits"
-    return name if name in _STARTS and not Path(name).is_dir() else None
+    if data is None: return "digits"
+    return data if data in _STARTS and not Path(data).is_dir() else None
 
 def with_start(
     config:TrainConfig, # a run

@@ -63,8 +63,9 @@ def test_environment_is_small(package):
 
 
 def sure(rows:list[dict]) -> list[dict]:
-    "What is no noise, in an order that does not depend on the last digits of scores."
-    return sorted((row for row in rows if row["score"] > .5), key=lambda row: sum(row["box"]))
+    """What is without doubt no noise, in an order that does not depend on the last digits of
+    scores. Near-ties between two edges may fall otherwise, and with them a doubtful object."""
+    return sorted((row for row in rows if row["score"] > .7), key=lambda row: sum(row["box"]))
 
 
 @pytest.mark.parametrize("size", [(96, 96), (240, 200), (60, 80), (50, 300)])
@@ -89,7 +90,7 @@ def test_images_of_other_kinds(ask, detector):
         assert ask(body) == ask(packed(SCENES[0]))
     grey = SCENES[0].convert("L")
     [expected] = detector(grey)
-    expected = sorted(expected.above(.5).classes)
+    expected = sorted(expected.above(.7).classes)
     assert sorted(row["class"] for row in sure(ask(packed(grey))[1])) == expected
 
 
