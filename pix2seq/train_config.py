@@ -122,7 +122,7 @@ def check_given(
 # %% ../nbs/36_train_config.ipynb #c34e42c8
 _OF_SCENES = {"train_scenes", "unlabelled"} # options of embedded data
 _STARTS = dict(digits=dict(preset="digits"), scenes=dict(preset="small"))
-_OWN_START = dict(preset="digits") # on data of one's own; to come: weights="small", lessons=0.
+_OWN_START = dict(preset="digits") # on data of one's own
 
 def embedded(
     data:str|None, # as in `TrainConfig.data`; None: the digits
