@@ -10,16 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from shutil import copy, copytree, ignore_patterns, which
+from shutil import copy, copytree, ignore_patterns
 from urllib.request import urlopen
 
 import pytest
 from nbdev.config import get_config
 from nbdev.process import NBProcessor
-
-sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-CHROMIUM = next(filter(None, map(which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')
 
 ROOT = Path(__file__).parent.parent
 SERVER_OPTIONS = [
@@ -32,15 +28,6 @@ SERVER_OPTIONS = [
     '--LabApp.news_url=None',
     '--LabApp.extension_manager=readonly',
     '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
-]
-BROWSER_OPTIONS = [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
 ]
 
 SETTINGS = {
@@ -128,14 +115,6 @@ def lab(tmp_path_factory):
         server.wait(timeout=30)
 
 
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_OPTIONS)
-        yield browser
-        browser.close()
-
-
 def move(page, slider):
     "Press an arrow key on the handle: right, or left where it stands at its end."
     readout = slider.locator('.widget-readout')
@@ -148,7 +127,7 @@ def move(page, slider):
 
 
 @pytest.mark.parametrize('name', ['05_tokenizer', '06_sequence', '16_sampling'])
-def test_sliders(lab, browser, name):
+def test_sliders(browser, lab, name):
     page = browser.new_page(viewport={'width': 1400, 'height': 1000})
     page.set_default_timeout(120_000)
     page.goto(f'{lab}/lab/tree/{name}.ipynb?reset')

@@ -9,7 +9,6 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
 
 import pytest
 import torch
@@ -21,17 +20,12 @@ from pix2seq.model import Pix2Seq
 from pix2seq.sampling import generate, sample_token, slot_mask
 from pix2seq.tokenizer import BoxTokenizer
 
-sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
-CHROMIUM = next(filter(None, map(which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
-pytestmark = [pytest.mark.site,
-              pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')]
+pytestmark = pytest.mark.site
 
 ROOT = Path(__file__).parent.parent
 SITE = Path(os.environ.get('PIX2SEQ_SITE', ROOT/'_site'))
 WIDTHS = 1280, 390
 HEAVIEST = {'index.html': 1.5e6, 'live/index.html': 10e6}   # bytes, with all that a page loads
-OPTIONS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-           '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -46,14 +40,6 @@ def url():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}'
     server.shutdown()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 class Watched:
