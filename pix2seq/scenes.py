@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from .boxes import as_boxes
-from .things import CLASS_NAMES, KINDS, draw_thing
+from .things import CLASS_NAMES, KINDS, draw_thing, pick
 
 # %% ../nbs/04_scenes.ipynb #73a26ff5
 PHOTOS = {"train": ("brick", "camera", "chelsea", "china", "coffee", "grass", "hubble", "retina"),
@@ -33,10 +33,6 @@ def photo(
         return Image.open(file).convert("RGB")
 
 # %% ../nbs/04_scenes.ipynb #e7a239a2
-def _picked(rng, values):
-    "One of some values."
-    return values[int(rng.integers(len(values)))]
-
 def _enlarged(values, size):
     "Numbers `[h, w, 3]` as a smooth image of this `(width, height)`."
     small = Image.fromarray(values.clip(0, 255).astype(np.uint8))
@@ -48,7 +44,7 @@ def _color(rng):
 
 def _soft(rng, size):
     "Soft patches around one colour."
-    cells, spread = int(rng.integers(2, 7)), _picked(rng, (8, 25, 80))
+    cells, spread = int(rng.integers(2, 7)), pick(rng, (8, 25, 80))
     return _enlarged(_color(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), size)
 
 def _rough(rng, size):
@@ -80,7 +76,7 @@ def _woven(rng, size):
 # %% ../nbs/04_scenes.ipynb #5e944021
 def _photographed(rng, size, split):
     "A window of a photograph, perhaps mirrored and tinted."
-    source = photo(_picked(rng, PHOTOS[split]))
+    source = photo(pick(rng, PHOTOS[split]))
     scale = rng.uniform(.35, 1)*min(s/side for s, side in zip(source.size, size))
     w, h = (scale*side for side in size)
     x, y = rng.uniform(0, source.width - w), rng.uniform(0, source.height - h)
@@ -107,7 +103,7 @@ def draw_background(
     "A photograph, or a pattern of random numbers, often with a few crooked lines."
     if smooth: return _soft(rng, size)
     if rng.random() < .45: image = _photographed(rng, size, split)
-    else: image = _picked(rng, (_soft, _rough, _streaked, _woven))(rng, size)
+    else: image = pick(rng, (_soft, _rough, _streaked, _woven))(rng, size)
     if rng.random() < .4:
         draw = ImageDraw.Draw(image)
         for _ in range(rng.integers(1, 9)): _scribble(draw, rng, size)
@@ -207,7 +203,7 @@ def _cast(theme, rng, most):
     n = round(_between(rng, fewest, most))
     kinds, weights = zip(*theme.kinds.items())
     chosen = rng.choice(len(kinds), n, p=np.array(weights)/sum(weights))
-    names = [_picked(rng, KINDS[kinds[k]]) for k in chosen]
+    names = [pick(rng, KINDS[kinds[k]]) for k in chosen]
     least, largest = theme.sides
     largest = max(least, min(largest, 1.3/n**.5))
     if theme.alike: names = (names[:int(rng.integers(1, 5))]*n)[:n]
