@@ -51,6 +51,8 @@ TRAINED = dict( # the ablations that train: for each setting the fields of `Trai
         "60 %": dict(unlabelled=.4, noise=False), "60 %, noise": dict(unlabelled=.4, noise=True),
         "100 %": dict(unlabelled=0., noise=False), "100 %, noise": dict(unlabelled=0., noise=True)},
 )
+TRAINED["eos-weight"] = {f"{weight:g}": dict(unlabelled=.4, noise=False, eos_weight=weight)
+                         for weight in (.1, 1.)}
 
 # %% ../nbs/55_ablation.ipynb #f6ee7cbb
 READ = dict( # the ablations that read: for each setting the options of `generate`
@@ -65,7 +67,8 @@ VARIED = dict( # what is varied, in words
     share="share of the free places that noise objects take", corrupt="classes the decoder reads",
     sequences="sequences of an image in an update", annotations="digits annotated in training",
     eos="added to the logit of the end token", nucleus="top-p", temperature="temperature",
-    objects="most objects read from an image") | {"top-k": "top-k"}
+    objects="most objects read from an image") | {
+    "eos-weight": "weight of the end in the loss; 60 % annotated, no noise", "top-k": "top-k"}
 
 # %% ../nbs/55_ablation.ipynb #e563d214
 def measure(

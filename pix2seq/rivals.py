@@ -40,6 +40,7 @@ from .baselines import DETR, Baseline, BaselineConfig, FasterRCNN, _Maps, detr_a
 from .batches import seed_from
 from .boxes import PALETTE
 from .encoder import ResNet
+from .errors import AP_lost, find_errors
 from .evaluation import detect_dataset, evaluate
 from .files import read_json, sha256_of, write_json, written_aside
 from .model import Pix2Seq
@@ -394,7 +395,8 @@ def _measured(model, dataset, config, file):
     save_results([row for row in rows if row["category_id"] is not None], file)
     result = coco_eval(found, truth)
     return dict(figures=figures_of(result), precision=precision_curve(result),
-                recall=recall_by_size(result), parameters=parameters(model))
+                recall=recall_by_size(result), parameters=parameters(model),
+                lost=AP_lost(find_errors(found, truth, result)))
 
 # %% ../nbs/53_rivals.ipynb #207df180
 def run_detector(
