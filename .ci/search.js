@@ -2,7 +2,7 @@
 // the code, and text. `.ci/docs` puts it where the pages expect Fuse, which would compare letters.
 const FILLERS = new Set(("a an and are can do does for how i in is it my of on or the this to use " +
   "what where why with you your").split(" "))
-const ENDINGS = /(ings?|ers?|ed|es|e|s)$/
+const ENDINGS = /(?<=.{3})(ings?|ers?|es|e|s)$|(?<=.{4})ed$/
 const NAME = /^[a-z_]\w*$|^\w+\.\w+$|^\w*(_|[a-z][A-Z])\w*$/   // of a function, a method or a class
 
 class Search {
@@ -18,8 +18,8 @@ class Search {
     const words = query.toLowerCase().split(/\s+/).filter(Boolean)
     const told = words.filter(word => !FILLERS.has(word))
     const starts = (told.length ? told : words).map(word => {
-      const stem = word.length > 4 ? word.replace(ENDINGS, "") : word
-      return new RegExp("(?<![a-z0-9])" + stem.replace(/[^\w\s]/g, "\\$&"), "g")
+      const stem = word.replace(ENDINGS, "").replace(/\W/g, "\\$&")
+      return new RegExp("(?<![a-z0-9])" + stem, "g")
     })
     return this.rows.map(row => rate(row, starts, query.trim().toLowerCase()))
       .filter(hit => hit.found).sort((a, b) => b.found - a.found || b.score - a.score)
