@@ -5,8 +5,10 @@
 """
 import io
 import os
+import re
 import threading
 from functools import partial
+from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -411,3 +413,81 @@ def test_live_without_javascript(browser, url):
     page = Watched(browser, url, java_script_enabled=False).go('live/index.html')
     assert page.is_visible('.live-still img') and page.is_visible('.live-still p')
     assert not page.is_visible('.live-app')
+
+
+# ---------------------------------------------------------------- entries, search, furniture
+
+MODULES = sorted((ROOT/'pix2seq').glob('[a-z]*.py'))
+
+
+def plain(text): return unescape(re.sub(r'<[^>]+>|`', '', text))
+
+
+@pytest.mark.parametrize('module', MODULES, ids=lambda module: module.stem)
+def test_entries_are_the_code(module):
+    "An entry for each public name, in the order of the code, with a link to its line."
+    code, page = module.read_text(), (SITE/f'{module.stem}.html').read_text()
+    source = rf'href="[^"]*/blob/main/pix2seq/{module.name}#L(\d+)"'
+    entries = re.findall(rf'<h3[^>]*>([^<]*)</h3>\s*<p><a {source}(.*?)</code></pre>', page, re.S)
+    heads = [re.match(r'((?:def|class) ([a-zA-Z]\w*))', line) for line in code.splitlines()]
+    heads = [(n, *head.groups()) for n, head in enumerate(heads, 1) if head]
+    assert [(int(n), name.split('.')[-1]) for name, n, _ in entries] == [
+        (n, name) for n, _, name in heads]
+    for (_, head, name), (*_, shown) in zip(heads, entries):
+        assert head in plain(shown), name                    # a class is shown as what it is
+        assert 'Exported source' in shown or '`' not in shown, name         # Markdown in code
+    text = ' '.join(plain(page).split())
+    for options, comment in re.findall(r'^    (\*\*\w+), *# (.*)', code, re.M):
+        assert plain(comment) in text, options
+    assert '__main__.' not in text
+
+
+@pytest.mark.parametrize('query, found', [
+    ('noise', 'idea.html#noise-objects'),
+    ('nucleus', 'sampling.html#top-k-and-the-nucleus'),
+    ('train on my own data', 'tutorials/custom_data.html'),
+    ('my own data', 'tutorials/custom_data.html'),
+    ('webcam', 'video.html#a-webcam'),
+    ('fine-tune', 'tutorials/custom_data.html#fine-tune-the-bundled-weights'),
+    ('fine-tuning', 'tutorials/custom_data.html#fine-tune-the-bundled-weights'),
+    ('GPU memory', 'machine.html#how-much-gpu-memory-an-update-needs'),
+    ('show_boxes', 'boxes.html#show_boxes'),
+    ('how to export', 'export.html'),
+])
+def test_search_finds_headings_first(live, query, found):
+    box = live.page.get_by_role('searchbox', name='Search')
+    box.fill(query)
+    first = live.page.locator('.search-result').first
+    live.page.wait_for_timeout(300)
+    assert first.get_attribute('href').endswith(found)
+    box.fill('')
+
+
+def test_start_here_leads_to_noise_objects(browser, url):
+    "Within one click and two screens from the home page."
+    page = Watched(browser, url, reduced_motion='reduce').go('index.html')
+    page.set_viewport_size(dict(width=1280, height=800))
+    link = page.get_by_role('link', name='what noise objects are for')
+    assert link.bounding_box()['y'] < 800
+    link.click()
+    page.wait_for_url('**/idea.html#noise-objects')
+    page.wait_for_function('scrollY > 0')
+    answer = page.get_by_text('What it is for.').bounding_box()
+    assert 0 < answer['y'] < 800
+    page.get_by_role('link', name='Start here').click()
+    page.wait_for_url('**/idea.html')
+
+
+def test_every_page_can_be_found_and_shared(url):
+    pages = {path.relative_to(SITE).as_posix() for path in SITE.rglob('*.html')}
+    home = 'https://pix2seq.github.io/pix2seq'
+    listed = re.findall(f'<loc>{home}/(.*?)</loc>', (SITE/'sitemap.xml').read_text())
+    assert {*listed, '404.html'} == pages
+    picture = Image.open(SITE/'images/social.png')
+    assert picture.size == (1200, 630) and (SITE/'images/social.png').stat().st_size < 200_000
+    for page in pages:
+        text = (SITE/page).read_text()
+        for wanted in (f'property="og:image" content="{home}/images/social.png"',
+                       f'name="twitter:image" content="{home}/images/social.png"',
+                       'rel="icon"', 'href="https://github.com/pix2seq/pix2seq"'):
+            assert wanted in text, page
