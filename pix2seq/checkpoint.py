@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .files import read_json, sha256_of, to_disk, write_json
 from .model import Pix2Seq
+from .saved_weights import CARD, put_card
 
 # %% ../nbs/40_checkpoint.ipynb #2422ce43
 _PARTS = ("config.json", "model.safetensors", "training.pt")
@@ -27,10 +28,11 @@ def seal(
     step:int, # updates done
 ) -> None:
     "Force a checkpoint to the disk, then list its files. Raises `OSError` if one is missing."
-    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
+    files = sorted(folder.iterdir())
+    sums = {file.name: sha256_of(file) for file in files if file.name != CARD}
     if missing := [name for name in _PARTS if name not in sums]:
         raise OSError(f"{folder/missing[0]} is missing")
-    for name in sums: to_disk(folder/name)
+    for file in files: to_disk(file)
     write_json(folder/"complete.json", dict(step=step, sha256=sums))
     to_disk(folder)
 
@@ -70,6 +72,7 @@ def save_checkpoint(
     model:Pix2Seq, # saved in the format of `from_pretrained`
     state:dict, # tensors and plain values that a run needs to continue, with `step`
     keep:int=2, # number of checkpoints to keep
+    card:str="", # of the model; by default one without its training
 ) -> Path: # `out/checkpoint`
     "Write a checkpoint aside, then name it. Raises `OSError` if that fails; older ones stay."
     place, aside = out/"checkpoint", out/"checkpoint.new"
@@ -77,6 +80,7 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         if os.path.lexists(aside): raise FileExistsError(f"{aside} is in the way: move it away")
         model.save_pretrained(aside)
+        if card: put_card(aside, card)
         torch.save(state, aside/"training.pt")
         seal(aside, state["step"])
     except Exception as e:                                  # each library has its own errors
@@ -113,6 +117,7 @@ def save_best(
     out:Path, # run folder
     model:Pix2Seq, # saved in the format of `from_pretrained`
     figures:dict, # of its evaluation, with `step`; they become `figures.json`
+    card:str="", # of the model, as for `save_checkpoint`
 ) -> Path: # `out/best`
     "Replace the best model so far. Raises `OSError` if that fails; the one before stays."
     place, aside, before = out/"best", out/"best.new", out/"best.old"
@@ -120,6 +125,7 @@ def save_best(
         find_best(out)                                      # completes an interrupted replacement
         shutil.rmtree(aside, ignore_errors=True)
         model.save_pretrained(aside)
+        if card: put_card(aside, card)
         for file in aside.iterdir(): to_disk(file)
         write_json(aside/"figures.json", figures)          # last: the folder is complete
         if place.exists(): _replace(place, before)

@@ -17,7 +17,7 @@ from .average_precision import FIGURES, coco_figures
 from .checkpoint import save_best
 from .evaluation import detect_sharded
 from .model import Pix2Seq
-from .run_folder import from_main
+from .run_folder import from_main, run_card
 from .train_config import TrainConfig
 from .watching import Metrics, keep_samples, read_metrics
 from .workers import Stopped, StopSignal
@@ -44,8 +44,10 @@ class Judge:
         val_set:Dataset, # validation images
         accelerator:Accelerator, # the processes of the run
         metrics:Metrics|None=None, # gets the figures; None on all but the first process
+        facts:dict|None=None, # of the data, for the best model's card
     ):
         self.config, self.val_set, self.accelerator = config, val_set, accelerator
+        self.facts = facts or {}
         self.metrics, self.out = metrics, Path(config.out)
         self.few = max(1, config.eval_images//5)             # images of an evaluation on the way
         self.evaluated = 0                                   # images read by the last evaluation
@@ -94,7 +96,8 @@ def keep_best(self:Judge, model:Pix2Seq, step:int, figures:dict, found:list, tru
     AP, most = round(AP, 6), max(compared(before, self.few), default=-2.)  # lines are rounded
     if AP < most or AP == most and not last: return
     kept = dict(step=step, images=len(truth), **figures)
-    try: save_best(self.out, model, kept)
+    card = model.card(run_card(self.config, self.facts, step, kept))
+    try: save_best(self.out, model, kept, card)
     except OSError as e: tqdm.write(f"{e}; training continues")
 
 # %% ../nbs/45_judge.ipynb #88157036

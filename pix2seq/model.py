@@ -18,7 +18,14 @@ from torchvision.ops import StochasticDepth
 from .encoder import ImageEncoder, Patches, ResNet
 from .layers import LAYER_NORM_EPS, MLP, DecoderBlock, KeyValueCache, sincos_positions
 from .model_config import Pix2SeqConfig
-from .saved_weights import check_sums, check_weights, find_saved, read_weights
+from pix2seq.saved_weights import (
+    check_sums,
+    check_weights,
+    find_saved,
+    model_card,
+    put_card,
+    read_weights,
+)
 
 # %% ../nbs/14_model.ipynb #4c3d0e79
 def _backbone(c):
@@ -173,3 +180,19 @@ def from_official(cls:Pix2Seq,
     "Load a model that the published code trained."
     from pix2seq.official import load_official
     return load_official(name, *options, **fields)
+
+# %% ../nbs/14_model.ipynb #72ae9d24
+@patch
+def card(self:Pix2Seq,
+    training:str="", # how it was trained, in Markdown
+) -> str: # Markdown
+    "The card of this model, see `model_card`."
+    from pix2seq.official import preset_of
+    parameters = sum(p.numel() for p in self.parameters())
+    return model_card(self.config, parameters, preset_of(self.config), training)
+
+@patch
+def _save_pretrained(self:Pix2Seq, save_directory:Path) -> None:
+    "What `save_pretrained` calls: write the weights, and their card."
+    PyTorchModelHubMixin._save_pretrained(self, save_directory)
+    put_card(save_directory, self.card())

@@ -28,7 +28,7 @@ from pix2seq.published_names import (
     published_name,
     shape_fields,
 )
-from .saved_weights import check_weights
+from .saved_weights import check_weights, put_card, short_name
 from .tf_checkpoint import MOST_INDEX_BYTES, TensorFlowCheckpoint, named_in, read_index
 
 # %% ../nbs/31_official.ipynb #101e5bc5
@@ -250,6 +250,9 @@ def _empty_folder(out):
     return folder
 
 # %% ../nbs/31_official.ipynb #1ee6cd78
+_CONVERTED = """Converted from the TensorFlow checkpoint `{}`, a form that the
+[published code](https://github.com/google-research/pix2seq) writes."""
+
 def convert(
     checkpoint:str|Path, # a published model, or a checkpoint's folder, prefix or file
     out:str|Path, # folder to write, made if absent; it must be empty
@@ -268,6 +271,8 @@ def convert(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(".part", f"{folder.name}.", folder.parent) as aside:
             converted.save_pretrained(Path(aside)/"model")
+            card = converted.card(_CONVERTED.format(short_name(checkpoint)))
+            put_card(Path(aside)/"model", card)
             if folder.is_dir(): folder.rmdir()
             Path(aside, "model").rename(folder)
     except Exception as e: # also what a library makes of a full disk

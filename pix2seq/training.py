@@ -40,9 +40,9 @@ from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
 from .plan import as_planned, begin_plan, correct, plan_line, plan_time, second_look
 from .pretraining import take_lessons
-from .run_folder import check_own, claim_together, data_facts, from_main
+from .run_folder import check_own, claim_together, data_facts, from_main, run_card
 from .run_setup import build
-from .saved_weights import load_weights
+from .saved_weights import load_weights, put_card
 from .train_config import TrainConfig, check_config, count_steps, learning_rate, with_start
 from .transforms import pad_image
 from .update import freeze, in_training, make_loader, make_optimizer, set_rates, train_step
@@ -135,7 +135,7 @@ def prepare(self:Trainer) -> None:
     _counts_on_cpu(self.optimizer)
     if self.average: self.average.to(accelerator.device)
     self.metrics = Metrics(self.out/"metrics.jsonl", self.step) if self.main else None
-    self.judge = Judge(self.config, self.val_set, accelerator, self.metrics)
+    self.judge = Judge(self.config, self.val_set, accelerator, self.metrics, self.facts)
     if config.trackers:
         accelerator.init_trackers("pix2seq", {k: str(v) for k, v in asdict(config).items()})
 
@@ -144,6 +144,11 @@ def prepare(self:Trainer) -> None:
 def learned(self:Trainer) -> Pix2Seq: # the model, or the running mean of its weights
     "The model that is evaluated and saved."
     return self.average.module if self.average else self.model
+
+@patch
+def card(self:Trainer, figures:dict|None=None) -> str: # see `run_card`
+    "The card of the model as it is now."
+    return self.learned.card(run_card(self.config, self.facts, self.step, figures))
 
 @patch
 def save(self:Trainer) -> None:
@@ -155,7 +160,7 @@ def save(self:Trainer) -> None:
         state |= dict(weights=self.model.state_dict(), averaged=self.average.n_averaged)
     if self.config.mixed_precision == "fp16": state["scaler"] = self.accelerator.scaler.state_dict()
     try:
-        save_checkpoint(self.out, self.learned, state, self.config.keep)
+        save_checkpoint(self.out, self.learned, state, self.config.keep, self.card())
         self.saved = self.step
     except OSError as e:
         if self.step == self.config.steps: raise
@@ -351,11 +356,13 @@ def log(self:Trainer, batch:dict, loss:Tensor, logits:Tensor) -> dict: # for the
 # %% ../nbs/46_training.ipynb #10bf7eec
 @patch
 def finish(self:Trainer) -> dict[str,float]: # COCO's twelve figures; empty on other processes
-    "The last evaluation and the two pictures."
+    "The last evaluation, and what shows it: the model's card and two pictures."
     self.accelerator.wait_for_everyone()
     figures = self.judge.last_figures(self.step) or self.evaluate(self.config.eval_images)
     self.accelerator.wait_for_everyone()
     if self.main:
+        known = figures | dict(images=self.judge.evaluated)
+        put_card(self.out/"checkpoint", self.card(known))
         pictures = {"curves.png": plot_metrics(self.metrics.path),
                     "detections.png": show_detections(self.learned, self.val_set)}
         for name, picture in pictures.items():

@@ -5,13 +5,19 @@ Each notebook `NN_name.ipynb` with `#| default_exp` is the source of the module 
 import ast
 import json
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 NBS = ROOT/'nbs'
+config = ConfigParser()
+config.read(ROOT/'settings.ini', encoding='utf-8')
+settings = config['DEFAULT']
+REPOSITORY = f"{settings['user']}/{settings['repo']}/blob/{settings['branch']}"
 CHAPTERS = sorted(NBS.glob('[0-9]*.ipynb'))
+TUTORIALS = sorted(NBS.glob('tutorials/[!_.]*.ipynb'))
 MOST_LINES = 350
 
 # Late imports, inside functions, of a later chapter's module: {(module, imported): reason}.
@@ -99,11 +105,24 @@ def test_every_module_has_one_chapter_of_its_name():
 
 def test_sidebar_lists_every_notebook_once_in_order():
     listed = re.findall(r'[\w./-]+\.ipynb', (NBS/'sidebar.yml').read_text(encoding='utf-8'))
-    others = [*NBS.glob('[!0-9_.]*.ipynb'), *NBS.glob('tutorials/[!_.]*.ipynb')]
+    others = [*NBS.glob('[!0-9_.]*.ipynb'), *NBS.glob('howto/[!_.]*.ipynb'), *TUTORIALS]
     chapters = [path.name for path in CHAPTERS]
     assert sorted(listed) == sorted([*chapters, *(p.relative_to(NBS).as_posix() for p in others)])
     assert [name for name in listed if name in chapters] == chapters
     assert listed[0] == 'index.ipynb'
+
+
+@pytest.mark.parametrize('path', TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_opens_in_colab(path):
+    "A badge with its own address, then a cell that installs the package where it is missing."
+    _, badge, install, *_ = json.loads(path.read_text(encoding='utf-8'))['cells']
+    place = f'colab.research.google.com/github/{REPOSITORY}/{path.relative_to(ROOT).as_posix()}'
+    assert ''.join(badge['source']) == f'[![Open in Colab](../images/colab.svg)](https://{place})'
+    lines = ''.join(install['source']).splitlines()
+    assert lines[0] == '#| hide' and not install['outputs']
+    assert 'if not find_spec("pix2seq"): # as on Colab' in lines
+    beside = {file.name for file in path.parent.iterdir() if file.stem == path.stem} - {path.name}
+    assert beside == {line.rpartition('/')[2] for line in lines if '!wget' in line}
 
 
 @each_module
