@@ -386,6 +386,7 @@ def _plan(place, record, trainer, updates, say):
     write_json(place/"plan.json", plan)
     return plan
 
+# %% ../nbs/53_rivals.ipynb #1a26dd2f
 def _measured(model, dataset, config, file):
     "The figures and curves of a trained detector; its detections go into a results file."
     found, truth = detect_dataset(model, dataset, config.eval_images, workers=config.workers)
