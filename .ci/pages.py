@@ -1,0 +1,121 @@
+"Pages that are easy to read: folds in the notebooks, and what the finished pages need besides."
+import ast
+import base64
+import html
+import json
+import re
+from pathlib import Path
+from struct import unpack
+
+CHECK = '#| code-fold: true\n#| code-summary: "Check"\n'
+SHOWN = '#| code-fold: show\n'                               # nbdev's mark for exported source
+MAIN = 'id="quarto-document-content"'
+SKIP = '<a class="skip-link" href="#quarto-document-content">Skip to the text</a>'
+LANDMARKS = {'class="navbar ': 'Site', 'id="quarto-sidebar"': 'Chapters', 'id="TOC"': 'On this page',
+             'class="quarto-secondary-nav"': 'Place in the book',
+             'class="page-navigation"': 'Previous and next page'}
+SCROLLERS = """<script>(() => {
+  const all = document.querySelectorAll(".sd-table, .cell-output-display:has(img, table)")
+  const mark = () => all.forEach(box => {
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0
+    else box.removeAttribute("tabindex")
+  })
+  addEventListener("load", mark)
+  addEventListener("resize", mark)
+})()</script>"""
+
+
+def ends_in_test(body:list[ast.stmt]) -> bool:
+    "Whether the last statement does nothing but test."
+    last = body[-1]
+    if isinstance(last, (ast.For, ast.With)): return ends_in_test(last.body)
+    call = last.value if isinstance(last, ast.Expr) else None
+    name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ''
+    return isinstance(last, ast.Assert) or name.startswith('test_')
+
+
+def is_check(cell:dict) -> bool:
+    "Whether a cell shows nothing, defines nothing, and ends in a test."
+    source = re.sub(r'(\n(plt\.close|\w+\.unlink)\(.*\))+$', '', ''.join(cell['source']).rstrip())
+    try: body = ast.parse(source).body
+    except SyntaxError: return False                         # `%` and `!` are IPython's
+    if cell['outputs'] or not body: return False
+    return ends_in_test(body) and not any(isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                                          for node in body)
+
+
+def entry_lines(cell:dict) -> int:
+    "How many lines of code the entry of an exported name has, if a cell is one."
+    texts = [''.join(output.get('data', {}).get('text/markdown', ''))
+             for output in cell.get('outputs', ())]
+    return sum(len(code.splitlines()) for text in texts
+               for code in re.findall(r'```python\n(.*?)```', text, re.S))
+
+
+def fold(cells:list[dict]):
+    "Fold the tests of a notebook, and exported source that its entry repeats by a third or more."
+    entry = 0
+    for cell in cells:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] != 'code': entry = 0
+        elif 'show_doc(' in source: entry += entry_lines(cell)
+        elif SHOWN in source:
+            if 3*entry >= len(source.splitlines()) - 2:
+                cell['source'] = source.replace(SHOWN, '#| code-fold: true\n')
+        else:
+            entry = 0
+            if is_check(cell): cell['source'] = CHECK + source
+
+
+def prepare(source:Path):
+    "Fold what nbdev has written, before it is rendered."
+    for path in source.rglob('*.ipynb'):
+        notebook = json.loads(path.read_text())
+        fold(notebook['cells'])
+        path.write_text(json.dumps(notebook))
+
+
+def by_line(code:str) -> str:
+    "Highlighted code with an element for each line, so that a wrapped line has a hanging indent."
+    lines, opened = [], []
+    for line in code.split('\n'):
+        before = ''.join(opened)
+        for tag in re.findall(r'<span[^>]*>|</span>', line):
+            if tag == '</span>': opened.pop()
+            else: opened.append(tag)
+        text = html.unescape(re.sub('<[^>]*>', '', line))
+        indent = len(text) - len(text.lstrip())
+        style = f' style="--in:{indent}ch"' if indent else ''
+        lines.append(f'<span class="line"{style}>{before}{line}{"</span>"*len(opened)}</span>')
+    return '\n'.join(lines)
+
+
+def drawn_size(png:bytes) -> str:
+    "The size of a picture as it was drawn at 100 dots an inch, as attributes; it may have more."
+    start = png.find(b'pHYs')
+    per_metre = unpack('>I', png[start + 4:start + 8])[0] if start > 0 else 3937
+    width, height = (round(side*3937/per_metre) for side in unpack('>II', png[16:24]))
+    return f'width="{width}" height="{height}" style="--width:{width}px"'
+
+
+def finish_page(text:str) -> str:
+    "A finished page: lines, sizes of pictures, a link past the navigation, and named landmarks."
+    text = re.sub(r'(<pre\b[^>]*>\s*<code[^>]*>)(.*?)(</code>)',
+                  lambda m: m[1] + by_line(m[2].rstrip('\n')) + m[3], text, flags=re.S)
+    text = re.sub(r'(?=src="data:image/png;base64,([^"]{400}))',
+                  lambda m: drawn_size(base64.b64decode(m[1])) + ' ', text)
+    text = text.replace('class="code-fold">\n<summary>Check', 'class="code-fold check">\n<summary>Check')
+    text = re.sub('(<body[^>]*>)', rf'\1{SKIP}', text, count=1)
+    text = text.replace(MAIN, f'{MAIN} tabindex="-1"', 1)
+    for mark, name in LANDMARKS.items():
+        text = text.replace(f'<nav {mark}', f'<nav aria-label="{name}" {mark}')
+    text = re.sub(r'data-bs-target="(#quarto-sidebar-section-\d+)" role="navigation"',
+                  r'data-bs-target="\1" href="\1" role="button"', text)
+    text = text.replace('role="button" id="quarto-back-to-top"',
+                        'role="button" href="#" id="quarto-back-to-top"')
+    return text.replace('</body>', f'{SCROLLERS}</body>')
+
+
+def finish(out:Path):
+    "Finish all pages of a site."
+    for page in out.rglob('*.html'): page.write_text(finish_page(page.read_text()))
