@@ -11,8 +11,8 @@ CHECK = '#| code-fold: true\n#| code-summary: "Check"\n'
 SHOWN = '#| code-fold: show\n'                               # nbdev's mark for exported source
 MAIN = 'id="quarto-document-content"'
 SKIP = '<a class="skip-link" href="#quarto-document-content">Skip to the text</a>'
-LANDMARKS = {'class="navbar ': 'Site', 'id="quarto-sidebar"': 'Chapters', 'id="TOC"': 'On this page',
-             'class="quarto-secondary-nav"': 'Place in the book',
+LANDMARKS = {'class="navbar ': 'Site', 'class="quarto-secondary-nav"': 'Place in the book',
+             'id="quarto-sidebar"': 'Chapters', 'id="TOC"': 'On this page',
              'class="page-navigation"': 'Previous and next page'}
 SCROLLERS = """<script>(() => {
   const all = document.querySelectorAll(".sd-table, .cell-output-display:has(img, table)")
@@ -104,7 +104,7 @@ def finish_page(text:str) -> str:
                   lambda m: m[1] + by_line(m[2].rstrip('\n')) + m[3], text, flags=re.S)
     text = re.sub(r'(?=src="data:image/png;base64,([^"]{400}))',
                   lambda m: drawn_size(base64.b64decode(m[1])) + ' ', text)
-    text = text.replace('class="code-fold">\n<summary>Check', 'class="code-fold check">\n<summary>Check')
+    text = text.replace('code-fold">\n<summary>Check', 'code-fold check">\n<summary>Check')
     text = re.sub('(<body[^>]*>)', rf'\1{SKIP}', text, count=1)
     text = text.replace(MAIN, f'{MAIN} tabindex="-1"', 1)
     for mark, name in LANDMARKS.items():
