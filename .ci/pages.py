@@ -86,6 +86,7 @@ def by_line(code:str) -> str:
         text = html.unescape(re.sub('<[^>]*>', '', line))
         indent = len(text) - len(text.lstrip())
         style = f' style="--in:{indent}ch"' if indent else ''
+        line = re.sub('^ +', r'<span class="in">\g<0></span>', line)
         lines.append(f'<span class="line"{style}>{before}{line}{"</span>"*len(opened)}</span>')
     return '\n'.join(lines)
 
