@@ -83,7 +83,7 @@ class Watched:
 
 CUT = """() => {
     for (const fold of document.querySelectorAll('main details')) fold.open = true
-    return [...document.querySelectorAll('main pre, main pre code')]
+    return [...document.querySelectorAll('main pre, main pre code, #TOC a')]
         .filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.innerText)
 }"""
 
