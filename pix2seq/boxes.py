@@ -36,18 +36,19 @@ def show_image(
 
 # %% ../nbs/01_boxes.ipynb #9aa6ded6
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00",
-           "#56B4E9", "#F0E442", "#882255", "#44AA99", "#999933"]
+           "#56B4E9", "#F0E442", "#882255", "#805040", "#50D0A0"]
 
 # %% ../nbs/01_boxes.ipynb #2fb92e9a
 def _ink(color):
-    "Black on a light colour, white on a dark one."
-    red, green, blue = to_rgb(color)
-    return "black" if 0.3*red + 0.6*green + 0.1*blue > 0.6 else "white"
+    "Black or white, whichever has the higher contrast on a colour."
+    rgb = np.array(to_rgb(color))
+    light = np.where(rgb <= 0.04045, rgb/12.92, ((rgb + 0.055)/1.055)**2.4) # without gamma
+    return "black" if light@[0.2126, 0.7152, 0.0722] > 0.179 else "white"
 
 def _draw_box(ax, box, color, linestyle, name):
     "Draw one rectangle with its name, which stands inside where the image ends above the box."
     x0, y0, x1, y1 = box
-    halo = [withStroke(linewidth=3.4, foreground=_ink(color), alpha=0.6)]
+    halo = [withStroke(linewidth=3.8, foreground="black", alpha=0.7)]
     ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=color, lw=1.8,
                            ls=linestyle, path_effects=halo))
     if not name: return

@@ -68,6 +68,7 @@ def shown(**data) -> dict:
     return dict(output_type='display_data', data=data)
 
 
+ALT = '#| fig-alt: "A scene"'
 ERROR = dict(output_type='error', ename='KeyError', evalue='7', traceback=['…'])
 LONG = '"' + 'x'*99 + '"'
 
@@ -86,9 +87,11 @@ LONG = '"' + 'x'*99 + '"'
     ([('1', printed('x.py:3: UserWarning: old'))], "stored a warning: 'UserWarning:'"),
     ([('1', printed('step.cpp:3:1: warning: unused'))], "stored a warning: 'warning:'"),
     ([('1', printed('\x1b[31mred\x1b[0m'))], r"stored a control code: '\x1b'"),
-    ([('1', shown(image_png='iVBO')), ('2', shown(image_png='iV\nBO\n'))],
+    ([('1', shown(image_png='iVBO'))], 'a picture without `#| fig-alt`'),
+    ([('#| fig-alt: ""', shown(image_png='iVBO'))], 'a picture without `#| fig-alt`'),
+    ([(ALT, shown(image_png='iVBO')), (ALT, shown(image_png='iV\nBO\n'))],
      'the same picture as in x, cell 1'),
-    ([('1', shown(image_png='iVBO')),
+    ([(ALT, shown(image_png='iVBO')),
       ('2', shown(text_html='<img src="data:image/png;base64,iVBO">'))],
      'the same picture as in x, cell 1'),
     ([(LONG,)], 'a line of 101 characters: '),
@@ -107,7 +110,8 @@ def test_what_is_unfit_is_named_once(check, cells, what):
     [('1', printed('95.6% right, 3 of 10 [1, 2], 12:30, 2/tmp/3, 5 it a second, no warnings'))],
     [('1', printed('~/opt/x, ./tmp/x, nbs/home/x, runs/var/1, https://example.com/home/x'))],
     [('1', printed('precision ▁▂▃▄▅▆▇█\t0.5\n'))],
-    [('1', shown(image_png='iVBO', text_plain='<Figure size 640x480 with 1 Axes>')),
+    [('#| hide', shown(image_png='iVBO'))],
+    [(ALT, shown(image_png='iVBO', text_plain='<Figure size 640x480 with 1 Axes>')),
      ('2', shown(text_html='<img src="data:image/png;base64,/tmp/x">'))],
 ])
 def test_what_is_fit_is_not_named(check, cells): assert check(*cells) == []

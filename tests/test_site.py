@@ -1,4 +1,4 @@
-"""The built site in headless Chromium: every page at two widths, the live page, live figures.
+"""The built site in headless Chromium: every page at some widths, the live page, live figures.
 
 `python .ci/docs --out _site` builds it, then `pytest -m site` runs these; `.ci/run` does both.
 `PIX2SEQ_SITE` names another folder, `PIX2SEQ_SCREENSHOTS` one that keeps pictures of live pages.
@@ -6,6 +6,8 @@
 import io
 import os
 import re
+import subprocess
+import sys
 import threading
 from functools import partial
 from html import unescape
@@ -26,8 +28,11 @@ pytestmark = pytest.mark.site
 
 ROOT = Path(__file__).parent.parent
 SITE = Path(os.environ.get('PIX2SEQ_SITE', ROOT/'_site'))
-WIDTHS = 1280, 390
+WIDTHS = 1280, 390, 640                                     # 640: a page of 1280 at 200 % zoom
 HEAVIEST = {'index.html': 1.5e6, 'live/index.html': 10e6}   # bytes, with all that a page loads
+
+
+def page_names(): return sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob('*.html'))
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -78,18 +83,128 @@ class Watched:
             self.page.screenshot(path=Path(folder)/f'{name}.png', full_page=True)
 
 
-def test_every_page_at_both_widths(browser, url):
+CUT = """() => {
+    for (const fold of document.querySelectorAll('main details')) fold.open = true
+    return [...document.querySelectorAll('main pre, main pre code, #TOC a')]
+        .filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.innerText)
+}"""
+
+
+def test_every_page_at_all_widths(browser, url):
     watched, wrong = Watched(browser, url), []
-    for path in sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob('*.html')):
+    for path in page_names():
         page = watched.go(path)
         if path in HEAVIEST: page.wait_for_load_state('networkidle')
         for width in WIDTHS:
             page.set_viewport_size(dict(width=width, height=900))
             if watched.width() > width: wrong.append(f'{path} is wider than {width} pixels')
+            wrong += [f'{path}, {width} pixels: cut: {code[:60]}' for code in page.evaluate(CUT)]
         wrong += [f'{path}: {what}' for what in watched.wrong]
         if watched.bytes > HEAVIEST.get(path, 3e6): wrong.append(f'{path}: {watched.bytes} bytes')
         page.set_viewport_size(dict(width=WIDTHS[0], height=900))
     assert not wrong, '\n'.join(wrong)
+
+
+AUDIT = """async whole => {
+    if (!whole)                          // what is the same on every page is looked at once
+        for (const part of document.querySelectorAll('main pre, #quarto-sidebar'))
+            part.replaceChildren('…')
+    const isDark = () => document.documentElement.classList.contains('quarto-dark')
+    const found = []
+    for (const rules of [null, ['color-contrast', 'link-in-text-block']]) {
+        const before = isDark()
+        if (rules) smalldocsToggleScheme()
+        while (rules && isDark() === before) await new Promise(done => setTimeout(done, 20))
+        const options = {resultTypes: ['violations'], preload: false, iframes: false}
+        if (rules) options.runOnly = {type: 'rule', values: rules}
+        for (const {id, impact, nodes} of (await axe.run(document, options)).violations)
+            if (['serious', 'critical'].includes(impact))
+                found.push(`${isDark() ? 'dark' : 'light'}, ${id}: ${nodes[0].html.slice(0, 120)}`)
+    }
+    return found
+}"""
+IN_FULL = 'boxes.html', 'live/index.html'
+
+
+@pytest.fixture(scope='module')
+def axe():
+    "The text of axe-core, from npm."
+    sys.path.insert(0, str(ROOT/'.ci'))
+    from npm import unpacked
+    try:
+        with unpacked('axe-core@4.10.3') as folder: return (folder/'axe.min.js').read_text()
+    except (OSError, subprocess.SubprocessError) as e: pytest.skip(f'no axe-core: {e}')
+    finally: sys.path.pop(0)
+
+
+def test_axe_finds_nothing_serious_in_light_and_dark(browser, url, axe):
+    both, wrong = [Watched(browser, url, reduced_motion='reduce') for _ in range(2)], []
+    names = page_names()
+    for some in zip(names[::2], names[1::2] + [names[0]]*(len(names) % 2)):  # two at a time
+        for watched, path in zip(both, some):
+            page = watched.go(path)
+            page.evaluate(axe)
+            page.evaluate(f'whole => {{ window.audit = ({AUDIT})(whole) }}', path in IN_FULL)
+        for watched, path in zip(both, some):
+            wrong += [f'{path}, {what}' for what in watched.page.evaluate('audit')]
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_code_hangs_and_tests_are_folded(browser, url):
+    page = Watched(browser, url, width=390).go('boxes.html')
+    for fold in page.locator('details.check').all():
+        assert not fold.locator('pre').is_visible()
+        assert 'test_' in fold.text_content()
+    folds = page.locator('details:not(.check)').all()
+    assert {fold.locator('pre').is_visible() for fold in folds} == {True, False}
+    assert page.locator('details.check').count() > 2
+    wrapped = """line => {
+        const [first, second] = line.getClientRects().length ? [...(() => {
+            const range = document.createRange()
+            range.selectNodeContents(line)
+            return range.getClientRects()
+        })()].reduce((rows, box) => (rows[0] && box.top > rows[0].bottom - 2
+            ? rows[1] ??= box : rows[0] ??= box, rows), []) : []
+        return second ? second.left - first.left : null
+    }"""
+    hangs = page.locator('main pre:visible .line').evaluate_all(
+        f'lines => lines.map({wrapped}).filter(by => by !== null)')
+    assert len(hangs) > 10 and min(hangs) > 5
+    code = page.locator('main .sourceCode code').first
+    assert code.inner_text() == code.text_content()               # as it is copied
+
+
+def test_print_holds_everything(browser, url):
+    page = Watched(browser, url, width=700).go('boxes.html')
+    page.emulate_media(media='print')
+    assert not page.locator('#quarto-header, #quarto-sidebar').filter(visible=True).count()
+    assert page.evaluate("""() => [...document.querySelectorAll('main details pre')]
+        .every(code => code.getBoundingClientRect().height > 20)""")
+    assert not page.evaluate(CUT)
+
+
+def test_skip_link_and_scroll_regions(browser, url):
+    page = Watched(browser, url).go('boxes.html')
+    page.keyboard.press('Tab')
+    link = page.locator(':focus')
+    assert link.inner_text() == 'Skip to the text' and link.bounding_box()['y'] >= 0
+    link.press('Enter')
+    assert page.evaluate('document.activeElement.tagName') == 'MAIN'
+    page.set_viewport_size(dict(width=390, height=900))
+    assert page.evaluate("""() => [...document.querySelectorAll('main *')].every(box =>
+        getComputedStyle(box).overflowX !== 'auto' || box.scrollWidth <= box.clientWidth + 1
+        || box.tabIndex === 0)""")
+
+
+def test_pictures_are_sharp_described_and_on_paper_in_the_dark(browser, url):
+    page = Watched(browser, url, color_scheme='dark').go('boxes.html')
+    pictures = page.locator('main .cell-output-display img').evaluate_all("""all => all.map(
+        img => ({alt: img.alt, dots: img.naturalWidth/img.width,
+                 ground: getComputedStyle(img).backgroundColor}))""")
+    assert pictures
+    for picture in pictures:
+        assert picture['alt'] and picture['dots'] >= 1.9
+        assert picture['ground'] == 'rgb(255, 255, 255)'
 
 
 def test_home_page_leads_to_the_live_page_on_its_first_screen(browser, url):

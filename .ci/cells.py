@@ -1,4 +1,4 @@
-"""What the site says about the package: an entry for each public function and class of a chapter.
+"""What becomes of a chapter's cells on the site: entries for what it exports, folds for its tests.
 
 nbdev runs `Entries` on every notebook, as `settings.ini` asks, for Quarto as for `.ci/docs`. An
 entry is a heading and a link to the source. Below it stands the code; of a function in an
@@ -15,6 +15,7 @@ from nbdev.showdoc import showdoc_nm
 
 UNSEEN = {'export', 'exporti', 'hide', 'default_exp'}  # directives of cells that are not shown
 FOLD = '#| code-fold: show\n#| code-summary: "Exported source"\n'
+CHECK = '#| code-fold: true\n#| code-summary: "Check"\n'
 WIDTH = 90  # a longer signature has a line for each parameter
 
 
@@ -47,6 +48,25 @@ def description(source:str, node) -> str:
     return '\n\n'.join([docstring, f'```python\n{signature(pairs, node)}\n```', '\n'.join(rows)])
 
 
+def ends_in_test(body:list[ast.stmt]) -> bool:
+    "Whether the last statement does nothing but test."
+    last = body[-1]
+    if isinstance(last, (ast.For, ast.With)): return ends_in_test(last.body)
+    call = last.value if isinstance(last, ast.Expr) else None
+    name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ''
+    return isinstance(last, ast.Assert) or name.startswith('test_')
+
+
+def is_check(cell) -> bool:
+    "Whether a cell shows nothing, defines nothing, and ends in a test."
+    if cell.cell_type != 'code' or cell.outputs: return False
+    source = re.sub(r'(\n(plt\.close|\w+\.unlink)\(.*\))+$', '', cell.source.rstrip())
+    try: body = ast.parse(source).body
+    except SyntaxError: return False  # `%` and `!` are IPython's
+    return bool(body) and ends_in_test(body) and not any(
+        isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in body)
+
+
 class Entries(Processor):
     "Put an entry in the place of each public name that a notebook exports."
     def begin(self):
@@ -63,7 +83,9 @@ class Entries(Processor):
     def entries(self, cell):
         "The cells that take the place of one cell."
         directives = cell.directives_
-        if 'exports' not in directives and not UNSEEN & directives.keys(): yield cell
+        if 'exports' not in directives and not UNSEEN & directives.keys():
+            if is_check(cell): cell.source = CHECK + cell.source
+            yield cell
         if 'hide' in directives or not {'export', 'exports'} & directives.keys(): return
         nodes, lines = public(cell.source), cell.source.splitlines()
         ends, start = [*(node.end_lineno for node in nodes[:-1]), len(lines)], 0
