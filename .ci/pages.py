@@ -54,6 +54,7 @@ def finish_page(text:str) -> str:
     text = text.replace('code-fold">\n<summary>Check', 'code-fold check">\n<summary>Check')
     text = re.sub('(<body[^>]*>)', rf'\1{SKIP}', text, count=1)
     text = text.replace(MAIN, f'{MAIN} tabindex="-1"', 1)
+    text = re.sub('(<i class="bi[^>]*) role="img"', r'\1 aria-hidden="true"', text)
     for mark, name in LANDMARKS.items():
         text = text.replace(f'<nav {mark}', f'<nav aria-label="{name}" {mark}')
     text = re.sub(r'data-bs-target="(#quarto-sidebar-section-\d+)" role="navigation"',
