@@ -50,9 +50,8 @@ TRAINED = dict( # the ablations that train: for each setting the fields of `Trai
     annotations={
         "60 %": dict(unlabelled=.4, noise=False), "60 %, noise": dict(unlabelled=.4, noise=True),
         "100 %": dict(unlabelled=0., noise=False), "100 %, noise": dict(unlabelled=0., noise=True)},
+    eos_weight={w: dict(unlabelled=.4, noise=False, eos_weight=float(w)) for w in ("0.1", "1")},
 )
-TRAINED["eos-weight"] = {f"{weight:g}": dict(unlabelled=.4, noise=False, eos_weight=weight)
-                         for weight in (.1, 1.)}
 
 # %% ../nbs/55_ablation.ipynb #f6ee7cbb
 READ = dict( # the ablations that read: for each setting the options of `generate`
@@ -66,9 +65,9 @@ VARIED = dict( # what is varied, in words
     bins="quantization bins", order="order of the objects", noise="kind of noise objects",
     share="share of the free places that noise objects take", corrupt="classes the decoder reads",
     sequences="sequences of an image in an update", annotations="digits annotated in training",
-    eos="added to the logit of the end token", nucleus="top-p", temperature="temperature",
-    objects="most objects read from an image") | {
-    "eos-weight": "weight of the end in the loss; 60 % annotated, no noise", "top-k": "top-k"}
+    eos_weight="weight of the end token in the loss", eos="added to the logit of the end token",
+    nucleus="top-p", temperature="temperature", objects="most objects read from an image")
+VARIED["top-k"] = "top-k"
 
 # %% ../nbs/55_ablation.ipynb #e563d214
 def measure(
@@ -309,13 +308,10 @@ def plot_ablation(
     rows, trained = table["rows"], table["kind"] in TRAINED
     fig, axes = plt.subplots(1, 2 + trained, figsize=(10 if trained else 8.5, 3.4),
                              layout="constrained", width_ratios=[1.5, 1] + [1.1]*trained)
-    looks = zip(("AP50", "AR", "AP"), (-.12, 0, .12), PALETTE[2:3] + PALETTE[1::-1], "^so",
-                (":", "--", "-"))
+    looks = zip(("AP50", "AR", "AP"), (-.12, 0, .12), PALETTE[2::-1], "^so", (":", "--", "-"))
     for name, *look in looks: _draw(axes[0], rows, name, *look)
     _draw(axes[1], rows, "objects", 0, PALETTE[3], "D", "-")
     axes[0].legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(.5, 1), frameon=False)
-    axes[0].set_ylabel("AP50, AR, AP")
-    axes[1].set_ylabel("objects read from an image")
     long = sum(len(row["setting"]) for row in rows) > 30
     turned = dict(rotation=25, ha="right", rotation_mode="anchor") if long else {}
     for ax in axes[:2]:
@@ -323,9 +319,9 @@ def plot_ablation(
         ax.set_xlim(-.5, len(rows) - .5)
         ax.grid(axis="y", alpha=.3)
     fig.supxlabel(VARIED[table["kind"]], fontsize=10)
-    if trained:
-        plot_ends({row["setting"]: _mean_curve(row["end"]) for row in rows}, axes[2])
-        axes[2].set_ylabel("probability of the end")
+    if trained: plot_ends({row["setting"]: _mean_curve(row["end"]) for row in rows}, axes[2])
+    labels = "AP50, AR, AP", "objects read from an image", "probability of the end"
+    for ax, label in zip(axes, labels): ax.set_ylabel(label)
     return fig
 
 # %% ../nbs/55_ablation.ipynb #c989878f

@@ -359,7 +359,7 @@ def pix2seq_export(
 
 # %% ../nbs/69_commands.ipynb #dfa7a12e
 Ablation = Literal["bins","order","noise","share","corrupt","sequences","annotations",
-                   "eos","nucleus","temperature","objects","top-k"]
+                   "eos_weight","eos","nucleus","temperature","objects","top-k"]
 
 @command(TrainConfig, check_given, without_rivals)
 def pix2seq_ablate(
