@@ -193,11 +193,9 @@ _DIGITS = dict(image_size=(96, 96), resnet_depths=(2, 3), resnet_width=32, encod
                max_seq_len=40, max_instances=8, num_classes=10, class_names=tuple("0123456789"),
                category_ids=tuple(range(1, 11)), quantization_bins=97, coord_offset=110,
                vocab_size=207, coord_init="sincos")
-_SMALL = dict(image_size=(256, 256), resnet_depths=(2, 2, 6), resnet_width=24, encoder_layers=2,
-              encoder_dim=192, encoder_mlp_dim=512, encoder_heads=6, decoder_layers=3,
-              decoder_dim=192, decoder_mlp_dim=512, decoder_heads=6, dropout=0., drop_path=0.,
-              max_seq_len=200, max_instances=40, num_classes=80, quantization_bins=257,
-              coord_offset=200, vocab_size=457, coord_init="sincos")
+_SMALL = _DIGITS | dict(image_size=(192, 192), max_seq_len=160, max_instances=32, num_classes=80,
+                        class_names=None, category_ids=None, quantization_bins=193,
+                        coord_offset=200, vocab_size=393)
 PRESETS = {
     "resnet50": {},
     "resnet101": dict(resnet_depths=(3, 4, 23, 3)),

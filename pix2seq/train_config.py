@@ -122,7 +122,7 @@ def check_given(
 # %% ../nbs/36_train_config.ipynb #c34e42c8
 _OF_SCENES = {"train_scenes", "unlabelled"} # options of embedded data
 _STARTS = dict(digits=dict(preset="digits"), scenes=dict(preset="small"))
-_OWN_START = dict(preset="digits") # on data of one's own
+_OWN_START = dict(weights="small") # on data of one's own
 
 def embedded(
     data:str|None, # as in `TrainConfig.data`; None: the digits
@@ -137,7 +137,9 @@ def with_start(
     "What the run starts from, unless it says so itself."
     if config.weights or config.preset: return config
     name = None if config.train_json else embedded(config.data)
-    return replace(config, **_STARTS.get(name, _OWN_START))
+    if name: return replace(config, **_STARTS[name])
+    from_nothing = config.imagenet or config.lessons
+    return replace(config, **dict(preset="small") if from_nothing else _OWN_START)
 
 # %% ../nbs/36_train_config.ipynb #24bed006
 def fields_set(
