@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from .command_line import apart, command, run
-from .recipes import RECIPES, from_recipe
+from .recipes import RECIPES, from_recipe, usual_recipe
 from pix2seq.train_config import (
     TrainConfig,
     check_given,
@@ -30,8 +30,8 @@ from pix2seq.train_config import (
 @command(model="weights preset model")
 def pix2seq_data(
     data:str, # folder of a data set: COCO, VOC or YOLO files
-    weights:str|None=None, # saved model to start from: "digits", a folder or a hub id
-    preset:str|None=None, # without weights: model shape; default: digits
+    weights:str|None=None, # saved model to start from, a folder or a hub id; default: small
+    preset:str|None=None, # instead of weights: the shape of a new model
     model:dict|None=None, # fields of the model to change: max_instances=20 image_size=160
     by_name:bool=False, # match classes of the splits by name instead of by category id
     limit:int=500, # images on which a reader without a mistake is scored
@@ -42,19 +42,18 @@ def pix2seq_data(
     from pix2seq.run_setup import look
     how = dict(weights=weights, preset=preset, model=model, by_name=by_name)
     for line in look(TrainConfig(data=data, **how), limit, files): print(line)
-    start = f"--weights {weights}" if weights else f"--preset {preset}" if preset else ""
-    print(f"\nNext: pix2seq_train --data {data} {start or '--weights digits'} --time 20m "
-          "--out runs/mine")
+    start = f" --weights {weights}" if weights else f" --preset {preset}" if preset else ""
+    print(f"\nNext: pix2seq_train --data {data}{start} --time 20m --out runs/mine")
 
 # %% ../nbs/69_commands.ipynb #9b2a2968
 @command(TrainConfig, check_given, without_rivals, note=f"Recipes: {', '.join(RECIPES)}.")
 def pix2seq_train(
-    recipe:str="digits", # a run by name; it sets the defaults of all other options
+    recipe:str|None=None, # a run by name, with defaults of its own; default: suits the data
     dry_run:bool=False, # make two updates, print what the run would cost, and keep nothing
     **options, # fields of `TrainConfig`
 ):
     "Train a detector: on the embedded digits by default, on other data with --data."
-    config = from_recipe(recipe, **options)
+    config = from_recipe(recipe or usual_recipe(options), **options)
     if dry_run:
         from pix2seq.cost import dry_run, show_cost
         cost = dry_run(config) # refuses what is wrong, so nothing is printed before

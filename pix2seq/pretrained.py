@@ -85,13 +85,8 @@ def _near(name):
     known = [*bundled_weights(), *OFFICIAL, *folders]
     return ", ".join(difflib.get_close_matches(str(name), known, 4, 0.5))
 
-_MADE_BY = dict(small="pix2seq_train --recipe small") # weights that may be missing in the package
-
 def _no_such(name):
     "The error message for a name that means nothing."
-    if str(name) in _MADE_BY:
-        return (f"the weights {str(name)!r} do not come with this version of the package; "
-                f"{_MADE_BY[str(name)]} trains them, in hours")
     named = f"{', '.join(bundled_weights())}, a published name such as {next(iter(OFFICIAL))}"
     near = _near(name)
     return (f"there is no model {str(name)!r}; " +

@@ -84,7 +84,8 @@ def bundled_weights() -> dict[str,Path]: # folders by name
     "The weights that come with the package; empty if there are none."
     root = files("pix2seq")/"weights"
     if not root.is_dir(): return {}
-    return {folder.name: Path(str(folder)) for folder in root.iterdir() if folder.is_dir()}
+    folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: f.name)
+    return {folder.name: Path(str(folder)) for folder in folders}
 
 # %% ../nbs/13_saved_weights.ipynb #f75d7cae
 SAVED_FILES = "config.json", "model.safetensors" # of a saved model
