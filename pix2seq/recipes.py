@@ -9,7 +9,7 @@ __all__ = ['PUBLISHED', 'RECIPES', 'Recipe', 'from_recipe', 'usual_recipe']
 from dataclasses import dataclass
 
 from .model_config import near
-from .train_config import TrainConfig, embedded, without_rivals
+from .train_config import TrainConfig, embedded, from_nothing, without_rivals
 
 # %% ../nbs/47_recipes.ipynb #903d8d45
 @dataclass
@@ -94,5 +94,4 @@ def usual_recipe(
     "The recipe of a run that names none."
     name = None if options.get("train_json") else embedded(options.get("data"))
     if name: return dict(digits="digits", scenes="small")[name]
-    fresh = any(options.get(option) for option in ("preset", "imagenet", "lessons"))
-    return "digits" if fresh and not options.get("weights") else "photos"
+    return "digits" if from_nothing(options) else "photos"

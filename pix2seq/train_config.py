@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INSTEAD', 'DataConfig', 'SequenceConfig', 'OptimConfig', 'TrainConfig', 'flag', 'check_given', 'embedded',
-           'with_start', 'fields_set', 'without_rivals', 'kept_record', 'seconds_in', 'check_config', 'count_steps',
-           'learning_rate']
+           'from_nothing', 'with_start', 'fields_set', 'without_rivals', 'kept_record', 'seconds_in', 'check_config',
+           'count_steps', 'learning_rate']
 
 # %% ../nbs/36_train_config.ipynb #ac433620
 import json
@@ -123,6 +123,7 @@ def check_given(
 _OF_SCENES = {"train_scenes", "unlabelled"} # options of embedded data
 _STARTS = dict(digits=dict(preset="digits"), scenes=dict(preset="small"))
 _OWN_START = dict(weights="small") # on data of one's own
+_FIT = {"image_size", "max_instances", "max_seq_len", "quantization_bins", "dropout", "drop_path"}
 
 def embedded(
     data:str|None, # as in `TrainConfig.data`; None: the digits
@@ -131,6 +132,14 @@ def embedded(
     if data is None: return "digits"
     return data if data in _STARTS and not Path(data).is_dir() else None
 
+def from_nothing(
+    options:dict, # fields of `TrainConfig`
+) -> bool:
+    "Do the options ask for a new model, with no word about weights to start from?"
+    shape = {*(options.get("model") or {})} - _FIT                  # the others fit any weights
+    asked = shape or any(options.get(name) for name in ("preset", "imagenet", "lessons"))
+    return bool(asked and not options.get("weights"))
+
 def with_start(
     config:TrainConfig, # a run
 ) -> TrainConfig: # a copy that names a preset or weights
@@ -138,8 +147,7 @@ def with_start(
     if config.weights or config.preset: return config
     name = None if config.train_json else embedded(config.data)
     if name: return replace(config, **_STARTS[name])
-    from_nothing = config.imagenet or config.lessons
-    return replace(config, **dict(preset="small") if from_nothing else _OWN_START)
+    return replace(config, **_STARTS["digits"] if from_nothing(vars(config)) else _OWN_START)
 
 # %% ../nbs/36_train_config.ipynb #24bed006
 def fields_set(
