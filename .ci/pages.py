@@ -1,9 +1,11 @@
 "What finished pages need to be easy to read: by eye, by keyboard, by ear, on paper."
 import base64
 import html
+import io
 import re
 from pathlib import Path
-from struct import unpack
+
+from PIL import Image
 
 MAIN = 'id="quarto-document-content"'
 SKIP = '<a class="skip-link" href="#quarto-document-content">Skip to the text</a>'
@@ -37,11 +39,11 @@ def by_line(code:str) -> str:
     return '\n'.join(lines)
 
 
-def drawn_size(png:bytes) -> str:
+def drawn_size(picture:bytes) -> str:
     "The size of a picture as it was drawn at 100 dots an inch, as attributes; it may have more."
-    start = png.find(b'pHYs')
-    per_metre = unpack('>I', png[start + 4:start + 8])[0] if start > 0 else 3937
-    width, height = (round(side*3937/per_metre) for side in unpack('>II', png[16:24]))
+    image = Image.open(io.BytesIO(picture))
+    dots, _ = image.info.get('dpi', (100, 100))
+    width, height = (round(side*100/dots) for side in image.size)
     return f'width="{width}" height="{height}" style="--width:{width}px"'
 
 
@@ -49,7 +51,7 @@ def finish_page(text:str) -> str:
     "A finished page: lines, sizes of pictures, a link past the navigation, and named landmarks."
     text = re.sub(r'(<pre\b[^>]*>\s*<code[^>]*>)(.*?)(</code>)',
                   lambda m: m[1] + by_line(m[2].rstrip('\n')) + m[3], text, flags=re.S)
-    text = re.sub(r'(?=src="data:image/png;base64,([^"]{400}))',
+    text = re.sub(r'(?=src="data:image/(?:png|jpeg);base64,([^"]+))',
                   lambda m: drawn_size(base64.b64decode(m[1])) + ' ', text)
     text = text.replace('code-fold">\n<summary>Check', 'code-fold check">\n<summary>Check')
     text = re.sub('(<body[^>]*>)', rf'\1{SKIP}', text, count=1)

@@ -234,11 +234,12 @@ _SHAPE = ("backbone", "resnet_depths", "resnet_width", "resnet_dilate_last", "pa
 def preset_of(
     config:Pix2SeqConfig, # of any model
 ) -> str|None: # a key of `PRESETS`; None if no preset has it
-    "The preset whose shape a model has; classes, vocabulary and canvas may differ."
-    def same(name):
+    "The preset whose layers a model has; if several have them, the one with its canvas."
+    def same(name, *fields):
         whole = Pix2SeqConfig.from_name(name)
-        return all(getattr(whole, field) == getattr(config, field) for field in _SHAPE)
-    return next(filter(same, PRESETS), None)
+        return all(getattr(whole, field) == getattr(config, field) for field in fields)
+    found = [name for name in PRESETS if same(name, *_SHAPE)]
+    return next((name for name in found if same(name, "image_size")), found[0] if found else None)
 
 def _empty_folder(out):
     "The folder to write: empty, or not there yet. Raises `ValueError` or `FileExistsError`."

@@ -77,9 +77,9 @@ class OptimConfig:
 class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     "Model, machine and run folder."
     out:str="runs/digits"            # run folder: checkpoints, metrics and pictures
-    preset:str|None=None             # model shape: digits, small, resnet50, …; default: digits
+    preset:str|None=None             # shape of a new model: digits, small, resnet50, …
     model:dict|None=None             # fields of the model to change: decoder_layers=2 dropout=0
-    weights:str|None=None            # start from a saved model: "digits", a folder or a hub id
+    weights:str|None=None            # start from a saved model: digits, small, a folder, a hub id
     fresh:bool=False                 # move an older run out of the run folder and start again
     imagenet:bool=False              # start the ResNet from torchvision's ImageNet weights
     device:str|None=None             # "cpu", "cuda" or "mps"; default: the fastest one here
@@ -161,8 +161,10 @@ def without_rivals(
     given:dict, # options that replace them
 ) -> dict: # the options that still have an effect
     "Drop the options that the given ones replace, and those that would replace the given ones."
-    rivals = {other for name, moot in INSTEAD.items() if given.get(name) for other in moot}
-    rivals |= {name for name in ("epochs", "warmup_epochs", "time") if {*INSTEAD[name]} & {*given}}
+    asked = {name for name, value in given.items() if value}
+    rivals = {other for name, moot in INSTEAD.items() if name in asked for other in moot}
+    rivals |= {name for name in ("epochs", "warmup_epochs", "time", "weights")
+               if {*INSTEAD[name]} & asked}
     if given.get("train_json"): rivals.add("data")
     if given.get("data") and not embedded(given["data"]): rivals |= _OF_SCENES
     return {name: value for name, value in options.items() if name not in rivals}

@@ -106,12 +106,13 @@ def test_saving_over_a_model(tmp_path):
 
 
 def test_bundled_weights_have_a_card():
-    for folder in bundled_weights().values():
-        assert header(card_of(folder))['library_name'] == 'pix2seq'
-    folder, facts = bundled_weights()['digits'], Pix2Seq.from_pretrained('digits').card()
-    lines = [line for line in facts.splitlines() if line.startswith('- **')]
-    assert len(lines) == 4 and {*lines} <= {*card_of(folder).splitlines()}
-    assert header(card_of(folder))['license'] == 'apache-2.0'
+    assert [*bundled_weights()] == ['digits', 'small']
+    for name, folder in bundled_weights().items():
+        facts, card = Pix2Seq.from_pretrained(name).card(), card_of(folder)
+        lines = [line for line in facts.splitlines() if line.startswith('- **')]
+        assert len(lines) == 4 and {*lines} <= {*card.splitlines()}
+        assert header(card)['library_name'] == 'pix2seq'
+        assert header(card)['license'] == 'apache-2.0'
 
 
 def test_citation():

@@ -179,6 +179,7 @@ def test_train_on_a_folder(work):
     words = "--data digits --out runs/mine --epochs 1 --batch_size 4 --eval_images 6 --workers 0"
     said = call(work, "pix2seq_train", *words.split())
     assert "step 3: AP" in said and "on 6 validation images" in said
+    assert "tensors of small" in said                        # what it starts from by itself
 
 
 def test_config_of_a_run(run, work):

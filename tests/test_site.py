@@ -561,13 +561,13 @@ def test_entries_are_the_code(module):
     ('noise', 'idea.html#noise-objects'),
     ('nucleus', 'sampling.html#top-k-and-the-nucleus'),
     ('train on my own data', 'tutorials/custom_data.html'),
-    ('my own data', 'howto/fine_tune.html'),
+    ('my own data', 'tutorials/custom_data.html'),
     ('webcam', 'howto/predict.html'),
     ('fine-tune', 'howto/fine_tune.html'),
     ('fine-tuning', 'howto/fine_tune.html'),
     ('GPU memory', 'howto/fine_tune.html#how-much-gpu-memory-does-it-take'),
     ('show_boxes', 'boxes.html#show_boxes'),
-    ('how to export', 'export.html#by-hand-export-the-whole-model'),
+    ('how to export', 'export.html'),
 ])
 def test_search_finds_headings_first(live, query, found):
     box = live.page.get_by_role('searchbox', name='Search')
