@@ -44,7 +44,8 @@ TRAINED = dict( # the ablations that train: for each setting the fields of `Trai
     order={name: dict(order=name) for name in ("random", "area", "distance")},
     noise=dict(none=dict(noise=False)) | {name: dict(noise=True, noise_kind=name)
                                           for name in ("random", "shifted", "jittered", "all")},
-    share={f"{share:g}": dict(noise=True, noise_share=share) for share in (0., .25, .5, .75, 1.)},
+    share={"0": dict(noise=False)} | {f"{share:g}": dict(noise=True, noise_share=share)
+                                      for share in (.25, .5, .75, 1.)},
     corrupt={"true classes": dict(corrupt=False), "corrupted": dict(corrupt=True)},
     sequences={str(count): dict(sequences=count) for count in (1, 2, 4)},
     annotations={

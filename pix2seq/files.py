@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from stat import S_IMODE
 
 from huggingface_hub.constants import HF_HOME
 
@@ -36,8 +37,10 @@ def written_aside(
     path = Path(path)
     aside = path.with_name(f".{path.stem[:40]}-{token_hex(8)}.part")
     os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    allowed = S_IMODE(aside.stat().st_mode)
     try:
         yield aside
+        aside.chmod(allowed)
         if durable: to_disk(aside)
         os.replace(aside, path)
     finally: aside.unlink(missing_ok=True)

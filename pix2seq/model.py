@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_model
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from .encoder import ImageEncoder, Patches, ResNet
+from .files import written_aside
 from .layers import LAYER_NORM_EPS, MLP, DecoderBlock, KeyValueCache, sincos_positions
 from .model_config import Pix2SeqConfig
 from pix2seq.saved_weights import (
@@ -194,5 +196,5 @@ def card(self:Pix2Seq,
 @patch
 def _save_pretrained(self:Pix2Seq, save_directory:Path) -> None:
     "What `save_pretrained` calls: write the weights, and their card."
-    PyTorchModelHubMixin._save_pretrained(self, save_directory)
+    with written_aside(save_directory/"model.safetensors") as aside: save_model(self, str(aside))
     put_card(save_directory, self.card())
