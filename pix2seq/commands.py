@@ -34,7 +34,7 @@ def pix2seq_data(
     preset:str|None=None, # instead of weights: the shape of a new model
     model:dict|None=None, # fields of the model to change: max_instances=20 image_size=160
     by_name:bool=False, # match classes of the splits by name instead of by category id
-    limit:int=500, # images on which a reader without a mistake is scored
+    limit:int=500, # images on which a model without a mistake is scored
     files:int=200, # image files of each split whose headers are read
 ):
     "Look at a data set before training: what it holds, and which options fit it."

@@ -158,7 +158,7 @@ def _some_classes(dataset, most=4):
     ranked = sorted(zip(boxes, dataset.class_names), key=lambda pair: -pair[0])
     def words(pairs): return ", ".join(f"{name} ({n:,})" for n, name in pairs)
     if len(ranked) <= 2*most: return words(ranked)
-    return f"{words(ranked[:most])}, …; the rarest: {words(ranked[:-most:-1])}"
+    return f"{words(ranked[:most])}, …; the rarest: {words(ranked[:-most - 1:-1])}"
 
 def facts_lines(
     dataset:CocoDataset, # a split
@@ -195,7 +195,7 @@ def ceiling_line(
     shape:Pix2SeqConfig, # for which it was computed
 ) -> str:
     "The ceiling in a sentence."
-    return (f"a reader without a mistake would reach AP {found['AP']:.3f} and AP50 "
+    return (f"a model without a mistake would reach AP {found['AP']:.3f} and AP50 "
             f"{found['AP50']:.3f} on {found['images']:,} images, with {shape.max_instances} "
             f"objects and {shape.quantization_bins} bins")
 

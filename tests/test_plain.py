@@ -172,7 +172,7 @@ def test_main_job_and_what_it_recommends(run, work):
 def test_data(work):
     said = call(work, "pix2seq_data", "digits", "--model", "max_instances=2")
     assert "digits/train, " in said and "suggested, and used unless you say otherwise" in said
-    assert "a reader without a mistake would reach AP" in said and "\nNext: pix2seq_train" in said
+    assert "a model without a mistake would reach AP" in said and "\nNext: pix2seq_train" in said
 
 
 def test_train_on_a_folder(work):

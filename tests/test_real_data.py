@@ -46,4 +46,4 @@ def test_weights_of_the_digits_take_to_blood_cells():
 def test_playing_cards_fit_as_they_are():
     lines = [*look(TrainConfig(data=str(ROOT/'cards'), weights='digits'))]
     assert not any('suggested' in line for line in lines)
-    assert any('a reader without a mistake would reach AP 0.9' in line for line in lines)
+    assert any('a model without a mistake would reach AP 0.9' in line for line in lines)
