@@ -304,8 +304,9 @@ def _mean_curve(curves):
 
 def plot_ablation(
     table:dict, # from `make_table`
+    curve:str="end", # of trainings the probability of the "end" or of "noise": `end_probabilities`
 ): # the matplotlib figure
-    "Mean and spread of each setting; of trainings also the probability of the end."
+    "Mean and spread of each setting; of trainings also what they predict while objects are left."
     rows, trained = table["rows"], table["kind"] in TRAINED
     fig, axes = plt.subplots(1, 2 + trained, figsize=(10 if trained else 8.5, 3.4),
                              layout="constrained", width_ratios=[1.5, 1] + [1.1]*trained)
@@ -320,8 +321,9 @@ def plot_ablation(
         ax.set_xlim(-.5, len(rows) - .5)
         ax.grid(axis="y", alpha=.3)
     fig.supxlabel(VARIED[table["kind"]], fontsize=10)
-    if trained: plot_ends({row["setting"]: _mean_curve(row["end"]) for row in rows}, axes[2])
-    labels = "AP50, AR, AP", "objects read from an image", "probability of the end"
+    if trained: plot_ends({row["setting"]: _mean_curve(row[curve]) for row in rows}, axes[2])
+    likely = dict(end="probability of the end", noise="probability of noise")[curve]
+    labels = "AP50, AR, AP", "objects read from an image", likely
     for ax, label in zip(axes, labels): ax.set_ylabel(label)
     return fig
 
