@@ -314,7 +314,7 @@ def plot_ablation(
     for name, *look in looks: _draw(axes[0], rows, name, *look)
     _draw(axes[1], rows, "objects", 0, PALETTE[3], "D", "-")
     axes[0].legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(.5, 1), frameon=False)
-    long = sum(len(row["setting"]) for row in rows) > 30
+    long = sum(len(row["setting"]) for row in rows) > 22
     turned = dict(rotation=25, ha="right", rotation_mode="anchor") if long else {}
     for ax in axes[:2]:
         ax.set_xticks(range(len(rows)), [row["setting"] for row in rows], fontsize=9, **turned)
