@@ -44,8 +44,7 @@ TRAINED = dict( # the ablations that train: for each setting the fields of `Trai
     order={name: dict(order=name) for name in ("random", "area", "distance")},
     noise=dict(none=dict(noise=False)) | {name: dict(noise=True, noise_kind=name)
                                           for name in ("random", "shifted", "jittered", "all")},
-    share={"0": dict(noise=False)} | {f"{share:g}": dict(noise=True, noise_share=share)
-                                      for share in (.25, .5, .75, 1.)},
+    share={f"{x:g}": dict(noise=x > 0, noise_share=x or 1.) for x in (0., .25, .5, .75, 1.)},
     corrupt={"true classes": dict(corrupt=False), "corrupted": dict(corrupt=True)},
     sequences={str(count): dict(sequences=count) for count in (1, 2, 4)},
     annotations={
@@ -107,8 +106,7 @@ def _fingerprint(weights):
 
 def _record(config):
     "The fields of a run that determine its result."
-    record = kept_record(config)
-    return {k: v for k, v in record.items() if k not in FREE or k == "eval_images"}
+    return {k: v for k, v in kept_record(config).items() if k not in FREE or k == "eval_images"}
 
 # %% ../nbs/55_ablation.ipynb #7eb983d4
 def _differences(config, changes):
