@@ -40,7 +40,7 @@ def written_aside(
     allowed = S_IMODE(aside.stat().st_mode)
     try:
         yield aside
-        aside.chmod(allowed)
+        if S_IMODE(aside.stat().st_mode) != allowed: aside.chmod(allowed)
         if durable: to_disk(aside)
         os.replace(aside, path)
     finally: aside.unlink(missing_ok=True)

@@ -163,8 +163,8 @@ def without_rivals(
     "Drop the options that the given ones replace, and those that would replace the given ones."
     asked = {name for name, value in given.items() if value}
     rivals = {other for name, moot in INSTEAD.items() if name in asked for other in moot}
-    rivals |= {name for name in ("epochs", "warmup_epochs", "time", "weights")
-               if {*INSTEAD[name]} & asked}
+    rivals |= {name for name in ("epochs", "warmup_epochs", "time") if {*INSTEAD[name]} & {*given}}
+    if {*INSTEAD["weights"]} & asked: rivals.add("weights")
     if given.get("train_json"): rivals.add("data")
     if given.get("data") and not embedded(given["data"]): rivals |= _OF_SCENES
     return {name: value for name, value in options.items() if name not in rivals}
