@@ -69,7 +69,7 @@ RECIPES = {
     "small": Recipe(_SMALL, "ours: from the digits' weights", "–",
                     ours="AP 0.03 after 1,404 updates"),
     "photos": Recipe(_PHOTOS, "ours: from the weights `small`", "–",
-                     ours="see the page on experiments"),
+                     ours="AP 0.33 on cells, 15 minutes"),
     **{f"coco-{preset}": _scratch(preset, AP) for preset, AP in _from_scratch.items()},
     **{f"obj365-{preset}": _pretraining(preset) for preset in _finetuned},
     **{f"finetune-{preset}-{size}": _finetuning(preset, size, AP)
