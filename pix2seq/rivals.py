@@ -274,13 +274,13 @@ def run(self:RivalTrainer) -> None:
         loss, last = self.update(batch), self.step == config.steps
         if last or self.step % config.log_every == 0:
             self.metrics.write(step=self.step, loss=loss.item(), **self.metrics.speed())
-        if config.eval_every and self.step % config.eval_every == 0 and not last: self.glance()
+        if config.eval_every and (last or self.step % config.eval_every == 0): self.glance()
         if last or self.step % config.save_every == 0: self.save()
     self.lock.release(force=True)
 
 @patch
 def glance(self:RivalTrainer) -> None:
-    "Evaluate on the way, on a fifth of the images, as the `Trainer` does."
+    "Evaluate on a fifth of the images, as the `Trainer` does on the way."
     images = max(1, self.config.eval_images//5)
     figures = evaluate(self.learned, self.val_set, images, workers=self.config.workers)
     self.metrics.write(step=self.step, eval_images=images, **figures)
@@ -289,7 +289,7 @@ def glance(self:RivalTrainer) -> None:
 # %% ../nbs/53_rivals.ipynb #be22b678
 def seconds_an_update(
     trainer, # a `Trainer` or a `RivalTrainer`, which is used up
-    updates:int=12, # of which the last two thirds count
+    updates:int=60, # of which the last two thirds count
 ) -> float:
     "How long an update takes, with its data."
     batches, times = trainer.updates(), [time.perf_counter()]
@@ -406,7 +406,7 @@ def run_detector(
     minutes:float, # of training
     data:tuple, # shape of our model, training images, validation images
     backbone:str|None=None, # safetensors file of a `ResNet`'s weights to start from
-    updates:int=12, # to measure an update's time
+    updates:int=60, # to measure an update's time
     glances:int=6, # evaluations on the way
     say:Callable=print, # gets each line worth printing
 ) -> tuple[dict,nn.Module]: # the result, and the trained detector
@@ -429,13 +429,11 @@ def run_detector(
         f"in {place}")
     learner.run()
     before = plan["lessons"]*plan["seconds_an_update"]
-    points = [point | dict(seconds=point["seconds"] + before)
-              for point in ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
-              if point["step"] < steps]
+    points = ap_by_time(place/"run"/"metrics.jsonl", config.batch_size)
+    curve = [point | dict(seconds=point["seconds"] + before) for point in points]
     result = plan | _measured(learner.learned, sets[1], config, place/"detections.json")
-    seconds = before + steps*plan["seconds_an_update"]
-    last = dict(seconds=seconds, step=steps, AP=result["figures"]["AP"])
-    result |= dict(curve=[*points, last])
+    curve[-1]["AP"] = result["figures"]["AP"]                        # of all images
+    result |= dict(curve=curve)
     write_json(place/"result.json", result)
     return result, learner.learned
 
@@ -496,10 +494,11 @@ def comparison_table(
 ) -> str: # lines of text
     "The figures to look at first, a line for each detector."
     lines = [f"{comparison['minutes']:g} minutes each, {comparison['threads']} threads",
-             f"{'':16}     AP   AP50   AP75  AR100  updates  parameters  ms an image"]
+             f"{'':16}     AP   AP50   AP75  AR100  minutes  updates  parameters  ms an image"]
     for row in comparison["rows"]:
         shown = (f"{row['figures'][name]:6.3f}" for name in ("AP", "AP50", "AP75", "AR100"))
-        lines.append(f"{row['detector']:16} {' '.join(shown)} {row['steps']:8,} "
+        minutes = row["curve"][-1]["seconds"]/60
+        lines.append(f"{row['detector']:16} {' '.join(shown)} {minutes:8.2f} {row['steps']:8,} "
                      f"{row['parameters']:11,} {1e3*row['image_seconds']:12.1f}")
     return "\n".join(lines)
 
