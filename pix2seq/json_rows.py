@@ -35,7 +35,9 @@ class _JSONFile:
         "Read more text. Raises the decoder's error if there is none."
         rest = self.text[self.at:]
         fresh = self.file.read(max(self.window, len(rest))) if len(rest) < self.longest else ""
-        if not fresh: raise ValueError(f"{error.msg} at character {self.passed + error.pos}")
+        if not fresh:
+            raise ValueError(f"{error.msg.removesuffix(' at')} at character "
+                             f"{self.passed + error.pos}")
         self.progress.update(len(fresh))
         self.passed, self.text, self.at = self.passed + self.at, rest + fresh, 0
 
