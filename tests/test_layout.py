@@ -114,15 +114,17 @@ def test_sidebar_lists_every_notebook_once_in_order():
 
 @pytest.mark.parametrize('path', TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_opens_in_colab(path):
-    "A badge with its own address, then a cell that installs the package where it is missing."
-    _, badge, install, *_ = json.loads(path.read_text(encoding='utf-8'))['cells']
+    "A badge with its own address, then a cell that fetches the package, and the files it reads."
+    _, badge, install, *rest = json.loads(path.read_text(encoding='utf-8'))['cells']
     place = f'colab.research.google.com/github/{REPOSITORY}/{path.relative_to(ROOT).as_posix()}'
     assert ''.join(badge['source']) == f'[![Open in Colab](../images/colab.svg)](https://{place})'
     lines = ''.join(install['source']).splitlines()
     assert lines[0] == '#| hide' and not install['outputs']
     assert 'if not find_spec("pix2seq"): # as on Colab' in lines
-    beside = {file.name for file in path.parent.iterdir() if file.stem == path.stem} - {path.name}
-    assert beside == {line.rpartition('/')[2] for line in lines if '!wget' in line}
+    code = ''.join(line for cell in rest if cell['cell_type'] == 'code' for line in cell['source'])
+    kept = [file for file in path.parent.rglob('*.*') if file.suffix in ('.csv', '.json', '.jsonl')]
+    read = {file.name for file in kept if f'"{file.relative_to(path.parent).as_posix()}"' in code}
+    assert read == set(re.findall(r'\w+\.(?:csv|jsonl?)', '\n'.join(lines)))
 
 
 @each_module
