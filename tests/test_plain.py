@@ -94,9 +94,11 @@ ALONE = """
 import os, sys, torch, torchvision
 for module in sys.argv[1:]:
     if os.fork() == 0:
-        __import__(f"pix2seq.{module}")
-        os._exit(0)
-    if os.wait()[1]: print("failed:", module)
+        status = 0
+        try: __import__(f"pix2seq.{module}")
+        except BaseException as e: status = 1; print(repr(e), flush=True)
+        os._exit(status)
+    if os.wait()[1]: print("failed:", module, flush=True)
 """ # each in a process of its own, in which only torch is there already: that takes longest
 
 @pytest.fixture(scope="module")
