@@ -61,6 +61,16 @@ class Attention(nn.Module):
         "What each token offers to those that look at it."
         return self.split_heads(self.key(x)), self.split_heads(self.value(x))
 
+# %% ../nbs/09_layers.ipynb #7be40d91
+def _attend(q, k, v, mask, causal):
+    "Values by the similarity of query and key: `[B, H, L, d]`, twice `[B, H, S, d]`."
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or mask is not None:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+    ahead = q.new_full((q.shape[2], k.shape[2]), float("-inf" if causal else 0)).triu(1)
+    rows, columns = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+    scores = torch.baddbmm(ahead, rows, columns, alpha=q.shape[-1]**-.5)     # [B*H, L, S]
+    return scores.softmax(-1).unflatten(0, v.shape[:2])@v
+
 # %% ../nbs/09_layers.ipynb #311b0674
 @patch
 def forward(self:Attention,
@@ -71,8 +81,7 @@ def forward(self:Attention,
     causal:bool=False, # token `i` sees tokens `0..i` alone
 ) -> Tensor: # `[B, L, D]`
     "Gather values by the similarity of query and key."
-    seen = F.scaled_dot_product_attention(self.split_heads(self.query(x)), keys, values,
-                                          attn_mask=mask, is_causal=causal)
+    seen = _attend(self.split_heads(self.query(x)), keys, values, mask, causal)
     return self.output(seen.transpose(1, 2).flatten(2))
 
 # %% ../nbs/09_layers.ipynb #119de243

@@ -61,7 +61,7 @@ _SMALL = dict(data="scenes", weights="digits", steps=2000, warmup_steps=50, end_
               model=dict(image_size=(192, 192), max_instances=32, quantization_bins=193),
               workers=0, save_every=200, eval_images=250)
 _PHOTOS = dict(weights="small", warmup_steps=50, flip=.5, min_scale=.7, max_scale=1.4,
-               color_jitter=.2)
+               color_jitter=.2, keep_small=True, mixed_precision="auto")
 RECIPES = {
     "digits": Recipe(dict(lessons=0.15, lr=1.5e-3, warmup_steps=100, workers=0),
                      "ours: two lessons first", "–",

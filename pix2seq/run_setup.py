@@ -8,6 +8,7 @@ __all__ = ['open_embedded', 'open_datasets', 'check_datasets', 'with_objects', '
 
 # %% ../nbs/37_run_setup.ipynb #747476af
 from collections.abc import Callable, Iterator
+from math import ceil
 
 import torch
 from torch.utils.data import Dataset
@@ -176,6 +177,13 @@ def raised_limits(
     if "max_seq_len" in given: given.add("max_instances")                  # the room is set
     return {name: value for name, value in suggest(train, shape).items() if name not in given}
 
+# %% ../nbs/37_run_setup.ipynb #b90c41d7
+def _at_hand(config, shape, train):
+    "The training images, in memory if the record asks for it; embedded data are painted anyway."
+    if not config.keep_small or not isinstance(train, CocoDataset): return train
+    largest = max(1., config.max_scale)
+    return train.keep_small(tuple(ceil(largest*side) for side in shape.image_size))
+
 # %% ../nbs/37_run_setup.ipynb #13311acc
 def build(
     config:TrainConfig, # the run
@@ -198,7 +206,7 @@ def build(
     if saved and other: say(f"the model gets the data's classes: {other}")
     if saved: say(transfer_weights(model, saved.state_dict(), saved.config, config.weights))
     if config.imagenet: model.encoder.backbone.load_imagenet()
-    return model, train, val
+    return model, _at_hand(config, shape, train), val
 
 # %% ../nbs/37_run_setup.ipynb #d965d9f8
 def _splits(config, train):

@@ -34,6 +34,7 @@ class DataConfig:
     max_scale:float=1.0              # random scale of a training image: the largest
     flip:float=0.0                   # chance of a left-right flip
     color_jitter:float=0.0           # strength of random brightness, contrast and saturation
+    keep_small:bool=False            # read each training image once, keep what the canvas needs
     workers:int=1                    # processes that load images, for each training process
 
 # %% ../nbs/36_train_config.ipynb #d72cb525
@@ -83,7 +84,7 @@ class TrainConfig(OptimConfig, SequenceConfig, DataConfig):
     fresh:bool=False                 # move an older run out of the run folder and start again
     imagenet:bool=False              # start the ResNet from torchvision's ImageNet weights
     device:str|None=None             # "cpu", "cuda" or "mps"; default: the fastest one here
-    mixed_precision:Literal["no","bf16","fp16"]="no"  # compute in 16 bits where possible
+    mixed_precision:Literal["no","bf16","fp16","auto"]="no"  # compute in 16 bits; auto: if fast
     compile:bool=False               # compile the model: slow to start, then faster
     freeze_backbone:bool=False       # leave the ResNet, or the ViT's patches, as they are
     sync_batchnorm:bool=True         # several GPUs share the statistics of batch norm

@@ -63,6 +63,7 @@ class Trainer:
         self.saved, self.stop = 0, StopSignal()
         self.accelerator = make_accelerator(config)
         self.main, say = self.accelerator.is_main_process, self.accelerator.print
+        if config.mixed_precision == "auto": say(f"precision: {self.accelerator.mixed_precision}")
         self.model, self.train_set, self.val_set = build(config, say, partial(self.fit, config))
         self.given = self.config = count_steps(config, len(self.train_set))
         self.check()                                     # before anything is written
