@@ -146,7 +146,7 @@ def correct(
     plan["steps"].append([step, min(max(step + 1, steps), 2*first)])
 
 # %% ../nbs/44_plan.ipynb #f5f1cf62
-WORTHWHILE = 1000 # updates that the time must allow before a larger canvas is taken
+WORTHWHILE = 40_000 # images that the time must allow before a larger canvas is taken
 
 def time_canvas(
     shape:Pix2SeqConfig, # of the model
@@ -178,8 +178,8 @@ def canvases(
 
 # %% ../nbs/44_plan.ipynb #af3a0744
 def _in_time(choices, on, config, accelerator):
-    "The canvases on which a worthwhile number of updates fits the time; always the smallest."
-    most = seconds_in(config.time)/WORTHWHILE
+    "The canvases on which a worthwhile number of images fits the time; always the smallest."
+    most = seconds_in(config.time)*config.batch_size/WORTHWHILE # seconds of an update
     large, small = (time_canvas(on(choices[k]), config, accelerator) for k in (0, -1))
     room = prod(choices[0]) - prod(choices[-1])
     def seconds(canvas): return small + (large - small)*(prod(canvas) - prod(choices[-1]))/room
