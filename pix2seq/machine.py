@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, GradientAccumulationPlugin
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -126,12 +127,14 @@ def make_accelerator(
     trackers = config.trackers.split(",") if config.trackers else None
     if cpu and config.mixed_precision == "fp16":
         raise ValueError("mixed_precision 'fp16' needs a GPU; on a CPU, 'bf16' or 'no' work")
-    kind = "cpu" if cpu else torch.accelerator.current_accelerator().type
+    bits = precision(config, "cpu" if cpu else torch.accelerator.current_accelerator().type)
+    if AcceleratorState._shared_state.get("_mixed_precision") not in (None, bits):
+        AcceleratorState._reset_state()                     # that of an earlier run in this process
     once = GradientAccumulationPlugin(num_steps=1)          # we accumulate ourselves
     early = DataLoaderConfiguration(non_blocking=not cpu and torch.cuda.is_available())
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision(config, kind),
-                              log_with=trackers, project_dir=config.out,
-                              gradient_accumulation_plugin=once, dataloader_config=early)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=bits, log_with=trackers,
+                              project_dir=config.out, gradient_accumulation_plugin=once,
+                              dataloader_config=early)
     if config.device not in (None, accelerator.device.type):
         raise ValueError(f"device {config.device!r} was requested, but training would run on "
                          f"{accelerator.device.type!r}: PyTorch finds no other device here")
