@@ -10,6 +10,7 @@ __all__ = ['Ablation', 'COMMANDS', 'pix2seq_data', 'pix2seq_train', 'pix2seq_eva
 # %% ../nbs/69_commands.ipynb #e415e294
 import json
 import sys
+import time
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
@@ -59,8 +60,9 @@ def pix2seq_train(
         cost = dry_run(config) # refuses what is wrong, so nothing is printed before
         print(json.dumps(asdict(config), indent=1))
         return print(show_cost(cost))
+    began = time.perf_counter()                            # the imports take seconds, too
     from pix2seq.training import Trainer
-    trainer = Trainer(config)
+    trainer = Trainer(config, began)
     figures = trainer.run()
     if figures: _report(trainer, figures)
 

@@ -38,7 +38,7 @@ from pix2seq.machine import (
 )
 from .model import Pix2Seq
 from .model_config import Pix2SeqConfig
-from .plan import as_planned, begin_plan, correct, plan_line, plan_time, second_look
+from .plan import as_planned, begin_plan, correct, next_look, plan_line, plan_time
 from .pretraining import take_lessons
 from .run_folder import check_own, claim_together, data_facts, from_main, run_card
 from .run_setup import build
@@ -54,11 +54,13 @@ class Trainer:
     "One run: its model, its data, its folder, and the loop."
     def __init__(self,
         config:TrainConfig, # the run
+        began:float|None=None, # `time.perf_counter()` from which its time counts; default: now
     ):
         check_config(config)
         check_packages(config)
         config = with_start(config)
-        self.began, self.metrics, self.aside = time.perf_counter(), None, 0.
+        self.began, self.metrics = began or time.perf_counter(), None
+        self.aside, self.read = 0., 0      # seconds of evaluations so far, and their images
         self.step, self.skipped, self.unread, self.progress = 0, 0, 0, None
         self.saved, self.stop = 0, StopSignal()
         self.accelerator = make_accelerator(config)
@@ -260,8 +262,10 @@ def look_at_clock(self:Trainer, bar:tqdm, loss:Tensor, since:tuple[float,int]) -
     "Correct the plan by the speed since a moment and an update."
     loss.item()                                             # waits for a GPU
     passed, count = time.perf_counter() - since[0] - self.aside, self.step - since[1]
-    self.change_plan(bar, lambda plan: correct(plan, self.given, self.step, passed/count,
-                                               len(self.val_set)))
+    seen = dict(update=passed/count, image=self.aside/self.read if self.read else None,
+                before=None if self.begun else since[0] - self.began)
+    self.change_plan(bar, lambda plan: correct(plan, self.given, self.step, len(self.val_set),
+                                               **seen))
 
 # %% ../nbs/46_training.ipynb #ef624e17
 @patch
@@ -270,6 +274,7 @@ def evaluate(self:Trainer, images:int) -> dict[str,float]: # empty on other proc
     start = time.perf_counter()
     figures = self.judge.evaluate(self.learned, self.step, images, self.stop)
     self.aside += time.perf_counter() - start
+    self.read += self.judge.evaluated
     return figures
 
 @patch
@@ -294,12 +299,12 @@ def loop(self:Trainer) -> None:
     def due(every): return every and self.step % every == 0
     with closing(bar), closing(self.updates()) as updates:
         if self.begun and self.judge.owes(self.step): self.glance(bar)
-        since = time.perf_counter() + self.aside, self.step
+        since = time.perf_counter() - self.aside, self.step
         while self.step < self.config.steps:
             batches = next(updates)
             loss, logits = self.update(batches)
             bar.update()
-            if self.step == second_look(self.plan): self.look_at_clock(bar, loss, since)
+            if self.step == next_look(self.plan): self.look_at_clock(bar, loss, since)
             last, stopped = self.step == self.config.steps, self.stop.agreed(self.accelerator)
             if self.main and (last or due(self.config.log_every)):
                 bar.set_postfix(self.log(batches[-1], loss, logits))
