@@ -31,7 +31,7 @@ from .update import in_training, make_optimizer, train_step
 # %% ../nbs/44_plan.ipynb #cacbe293
 GLANCES = 10 # evaluations on the way, at most
 ASIDE = 0.1 # share of the time that they may take
-AFTER = 30. # seconds for pictures and report, but at most a twentieth of the time
+AFTER = 30. # seconds for pictures and report, but at most a tenth of the time
 
 def fit_steps(
     seconds:float, # for updates and evaluations
@@ -87,7 +87,7 @@ def _evaluated(config, images):
 def _until_pictures(config):
     "Seconds from the start of the run to the end of the last evaluation."
     seconds = seconds_in(config.time)
-    return seconds - min(AFTER, seconds/20)
+    return seconds - min(AFTER, seconds/10)
 
 def plan_time(
     trainer, # see `time_updates`

@@ -1,4 +1,5 @@
-"""The how-to pages: every line of shell and Python on them, verbatim, in an empty folder.
+"""The how-to pages and the tutorial about one's own data: every line of shell, and of Python on the
+how-to pages, verbatim, in an empty folder.
 
 With `.ci/plain` from the wheel, else from this checkout."""
 import json
@@ -15,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT/"nbs/howto").glob("[!_.]*.ipynb"))
 NEEDS = {"deploy": "onnxruntime"}    # packages that a page asks for, and the wheel has not
+TUTORIAL = ROOT/"nbs/tutorials/custom_data.ipynb"
 SEARCHED = ("webcam", "fine-tune", "gpu memory", "my own data", "coco's json format", "onnx")
 
 config = ConfigParser()
@@ -82,6 +84,27 @@ def test_every_line_runs(page, programs, tmp_path, ended):
         words = dict(bash=["bash", "-ec", lines], python=["python", "-c", lines])[language]
         status, printed = run(words, tmp_path, programs)
         assert status == 0 and "Traceback" not in printed, f"{lines}\n{printed}"
+
+
+def data_of_the_tutorial() -> str:
+    "The code with which the tutorial writes its photographs; they end in the current folder."
+    cells = json.loads(TUTORIAL.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    last = next(i for i, lines in enumerate(code) if "write_split(folder" in lines)
+    here = "import tempfile\ntempfile.mkdtemp = lambda: '.'"
+    return "\n".join([here, *(lines for lines in code[:last + 1] if "%pip" not in lines)])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the lines are for a shell")
+def test_the_tutorial_runs(programs, tmp_path, ended):
+    found = blocks(TUTORIAL)
+    assert [language for language, _ in found] == ["bash", "bash"]
+    status, printed = run(["python", "-c", data_of_the_tutorial()], tmp_path, programs)
+    assert status == 0, printed
+    for _, lines in found:
+        status, printed = run(["bash", "-ec", lines], tmp_path, programs)
+        assert status == 0 and "Traceback" not in printed, f"{lines}\n{printed}"
+    assert (tmp_path/"runs/signs/report.html").is_file() and any((tmp_path/"found").iterdir())
 
 
 def test_pages_hold_the_words_that_people_search_for():

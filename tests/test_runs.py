@@ -479,7 +479,7 @@ def planned(monkeypatch, tmp_path:Path, name:str, **options) -> TrainConfig:
     from pix2seq import plan
     monkeypatch.setattr(plan, 'time_updates', lambda trainer: 52.5)
     monkeypatch.setattr(plan, 'time_reading', lambda trainer: .1)
-    options = SHORT | dict(steps=3000, time='11m', eval_every=4, lessons=0.) | options
+    options = SHORT | dict(steps=3000, time='11.5m', eval_every=4, lessons=0.) | options
     return TrainConfig(out=str(tmp_path/name), **options)
 
 
