@@ -79,7 +79,8 @@ class Trainer:
 def rest_of_stream(self:Trainer, step:int=0) -> DataLoader: # the batches after `step` updates
     "The run's batches on this process; for a time, as many as a plan can grow to."
     processes, pinned = self.accelerator.num_processes, self.accelerator.device.type == "cuda"
-    config = replace(self.config, steps=(1 + bool(self.config.time))*self.config.steps)
+    first = as_planned(self.given, self.plan, 0).steps
+    config = replace(self.config, steps=(1 + bool(self.config.time))*first)
     return make_loader(config, self.model.config, self.train_set, processes, step, pinned)
 
 @patch

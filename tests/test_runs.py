@@ -506,6 +506,24 @@ def test_a_run_for_a_time_keeps_its_plan(tmp_path, monkeypatch, stop):
     assert AP[0] == AP[1] and [step for step, _ in AP[0]] == [4, 8, 12, 16, 20, 24]
 
 
+def test_a_plan_that_shrank_may_grow_again(tmp_path, monkeypatch):
+    "Also after the run was stopped in between: there are batches enough."
+    config, update = planned(monkeypatch, tmp_path, 'run'), Trainer.update
+    counts = iter((8, 24, 24))
+    def corrected(plan, config, step, *args, **how): plan['steps'].append([step, next(counts)])
+    monkeypatch.setattr('pix2seq.training.correct', corrected)
+    def asked(self, batches):
+        if self.step == 4: signal.raise_signal(signal.SIGTERM)
+        return update(self, batches)
+    with monkeypatch.context() as during:
+        during.setattr(Trainer, 'update', asked)
+        with pytest.raises(SystemExit, match='143'): train(config)
+    trainer = Trainer(config)
+    assert (trainer.step, trainer.config.steps) == (5, 8)
+    trainer.run()
+    assert trainer.step == 24 and trainer.plan['steps'] == [[0, 12], [5, 8], [6, 24], [21, 24]]
+
+
 def test_a_damaged_plan_is_read_from_the_checkpoint(tmp_path, monkeypatch):
     config = planned(monkeypatch, tmp_path, 'run')
     train(config)
